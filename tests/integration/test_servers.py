@@ -1,0 +1,48 @@
+import aio_pika
+import psycopg
+
+from tests.support.postgres import Database
+from tests.support.rabbitmq import Broker, Node
+
+
+def test_each_test_has_a_database_of_its_own_and_is_no_superuser_in_it(database: Database):
+    with psycopg.connect(database.url) as connection:
+        row = connection.execute(
+            "SELECT current_user, current_database(), rolsuper FROM pg_roles WHERE rolname = current_user"
+        ).fetchone()
+    assert row == ("ledger_app", database.name, False)
+
+
+def test_the_application_cannot_make_a_schema_and_the_owner_can(database: Database):
+    with psycopg.connect(database.owner_url) as connection:
+        connection.execute("CREATE SCHEMA probe")
+    with psycopg.connect(database.superuser_url) as connection:
+        row = connection.execute("SELECT has_database_privilege('ledger_app', current_database(), 'CREATE')").fetchone()
+    assert row == (False,)
+
+
+async def test_a_quorum_queue_takes_a_confirmed_message(broker: Broker):
+    async with await aio_pika.connect(broker.url) as connection:
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        queue = await channel.declare_queue("probe", durable=True, arguments={"x-queue-type": "quorum"})
+        await channel.default_exchange.publish(aio_pika.Message(b"hello"), routing_key="probe")
+        taken = await queue.get(timeout=10)
+        assert taken.body == b"hello"
+        await taken.ack()
+
+
+async def test_cutting_all_connections_is_seen_by_the_client(broker: Broker):
+    connection = await aio_pika.connect(broker.url)
+    broker.close_all_connections()
+    await connection.closed()
+    assert connection.is_closed
+    assert broker.connections() == []
+
+
+async def test_a_node_of_ones_own_can_be_down_and_up_again(own_rabbitmq: Node):
+    async with await aio_pika.connect(own_rabbitmq.address.amqp) as before:
+        own_rabbitmq.stop_app()
+        await before.closed()
+    own_rabbitmq.start_app()
+    async with await aio_pika.connect(own_rabbitmq.address.amqp) as after:
+        assert not after.is_closed
