@@ -1,0 +1,274 @@
+"""Amazon SES: sends one e-mail by the v2 API, and reads its reply as an outcome."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from email.utils import formataddr, parseaddr, parsedate_to_datetime
+from functools import lru_cache
+from typing import Any, Self
+
+import aiohttp
+import idna
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ledger.values import Accepted, Channel, Content, InDoubt, Outcome, Postponed, Refused
+from providers.contract import Sending
+from providers.ses_wire import LINE, Line, Wire
+
+DEADLINE = timedelta(seconds=8)
+CONNECT_TIMEOUT = timedelta(seconds=2)
+READ_TIMEOUT = timedelta(seconds=5)
+# A vendor that asks for more is asked again after this.
+LONGEST_RETRY_AFTER = timedelta(days=1)
+
+# RFC 5321 4.1.2 without quoted local parts and address literals, which SES does not take; dots stand anywhere,
+# because some carriers hand such addresses out.
+ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@(?=.{1,253}\Z)(?:[\w-]{1,63}\.)+[\w-]{1,63}", re.ASCII)
+LINE_BREAKS = re.compile(r"[\r\n\0]")
+ERROR_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+MESSAGE_ID = re.compile(r"[\x21-\x7e]{1,256}")
+
+OURS = Postponed("", ours=True)
+THEIRS = Postponed("")
+THIS_MESSAGE = Refused("")
+UNKNOWN = InDoubt("")
+# What each error code of SendEmail means, whatever its HTTP status. Common errors: the SES v2 API reference,
+# "SendEmail" and "Common Errors".
+CODES: Mapping[str, Outcome] = {
+    "MessageRejected": THIS_MESSAGE,  # its content is not acceptable (see also UNVERIFIED)
+    "RequestEntityTooLargeException": THIS_MESSAGE,  # it is larger than SES takes
+    "BadRequestException": OURS,  # our request is malformed, unless BAD_ADDRESS says that the address is
+    "MailFromDomainNotVerifiedException": OURS,  # the sender's domain is not set up
+    "AccountSuspendedException": OURS,  # the account may not send any more
+    "SendingPausedException": OURS,  # the account or the configuration set is paused
+    "LimitExceededException": OURS,  # the daily quota is used up
+    "NotFoundException": OURS,  # the configuration set does not exist
+    "TooManyRequestsException": THEIRS,  # above the sending rate; SES did not take it
+    "ThrottlingException": THEIRS,  # likewise, said by the front end
+    "Throttling": THEIRS,  # likewise
+    "RequestThrottled": THEIRS,  # likewise
+    "SlowDown": THEIRS,  # likewise
+    "ServiceUnavailable": THEIRS,  # SES says that it did not take it
+    "ServiceUnavailableException": THEIRS,  # likewise
+    "RequestTimeout": THEIRS,  # SES did not get the whole request in time
+    "RequestTimeoutException": THEIRS,  # likewise
+    "SignatureDoesNotMatch": OURS,  # the secret key is wrong
+    "InvalidSignatureException": OURS,  # likewise, or our clock is wrong
+    "RequestTimeTooSkewed": OURS,  # our clock is wrong
+    "RequestExpired": OURS,  # likewise
+    "ExpiredToken": OURS,  # the session token was not renewed
+    "ExpiredTokenException": OURS,  # likewise
+    "UnrecognizedClientException": OURS,  # the access key is unknown
+    "InvalidClientTokenId": OURS,  # likewise
+    "IncompleteSignature": OURS,  # the request was not signed as AWS wants it
+    "MissingAuthenticationToken": OURS,  # it was not signed at all
+    "AccessDenied": OURS,  # the role may not send
+    "AccessDeniedException": OURS,  # likewise
+    "NotAuthorized": OURS,  # likewise
+    "OptInRequired": OURS,  # the account does not have SES in this region
+    "InternalServiceErrorException": UNKNOWN,  # it broke while it had our message
+    "InternalServiceError": UNKNOWN,  # likewise
+    "InternalFailure": UNKNOWN,  # likewise
+    "InternalServerError": UNKNOWN,  # likewise
+    "ConcurrentModificationException": UNKNOWN,  # a 500 as well
+}
+# For a code that is not listed, its HTTP status speaks; any other below 500 is a fault of ours.
+STATUSES: Mapping[int, Outcome] = {413: THIS_MESSAGE, 429: THEIRS, 503: THEIRS}
+# SES reports a sender (and, in its sandbox, a recipient) that is not verified as MessageRejected, which is ours.
+UNVERIFIED = "Email address is not verified"
+# What SES says of an address that it cannot take; any other bad request would be bad for every message.
+BAD_ADDRESS = re.compile(
+    r"Missing final '@|Missing domain|Invalid domain|Domain |Local address |Illegal address|.*is not a valid email"
+)
+
+
+class Ses:
+    """Sends e-mails over one pool of connections; safe for any number of calls at a time."""
+
+    name = "ses"
+    channel = Channel.EMAIL
+
+    def __init__(self, client: Any, *, configuration_set: str | None = None, deadline: timedelta = DEADLINE) -> None:
+        self.deadline = deadline
+        self._client = client
+        self._fixed = {} if configuration_set is None else {"ConfigurationSetName": configuration_set}
+        self._resources = AsyncExitStack()
+
+    @classmethod
+    async def open(
+        cls,
+        *,
+        region: str,
+        endpoint_url: str | None = None,
+        configuration_set: str | None = None,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        deadline: timedelta = DEADLINE,
+        connect_timeout: timedelta = CONNECT_TIMEOUT,
+        read_timeout: timedelta = READ_TIMEOUT,
+        max_connections: int = 128,
+    ) -> Self:
+        """Make the client, which takes about 0.1 s: once per process. Without keys: the SDK's default chain."""
+        config = AioConfig(
+            # The SDK's defaults make five requests of one that timed out (promise I6).
+            retries={"mode": "standard", "total_max_attempts": 1},
+            connect_timeout=connect_timeout.total_seconds(),
+            read_timeout=read_timeout.total_seconds(),
+            max_pool_connections=max_connections,
+            parameter_validation=False,
+            http_session_cls=Wire,
+        )
+        resources = AsyncExitStack()
+        client = await resources.enter_async_context(
+            AioSession().create_client(
+                "sesv2",
+                region_name=region,
+                endpoint_url=endpoint_url,
+                aws_access_key_id=access_key_id,
+                aws_secret_access_key=secret_access_key,
+                config=config,
+            )
+        )
+        ses = cls(client, configuration_set=configuration_set, deadline=deadline)
+        ses._resources = resources
+        return ses
+
+    async def send(self, sending: Sending) -> Outcome:
+        """Make one request, or none when its outcome is certain beforehand."""
+        if fault := unsendable(sending.address, sending.content):
+            return Refused(fault)
+        address = wire_address(sending.address)
+        if address is None:
+            return Refused("address_syntax")
+        line = Line()
+        token = LINE.set(line)
+        try:
+            async with asyncio.timeout(self.deadline.total_seconds()):
+                reply = await self._client.send_email(**self._request(sending, address))
+        except Exception as error:  # noqa: BLE001 - whatever breaks, an attempt has an outcome
+            return outcome_of(error) if line.held else not_sent(error)
+        finally:
+            LINE.reset(token)
+        reference = reply.get("MessageId")
+        if not isinstance(reference, str) or not MESSAGE_ID.fullmatch(reference):
+            return InDoubt("no_message_id")
+        return Accepted(reference)
+
+    async def aclose(self) -> None:
+        await self._resources.aclose()
+
+    def _request(self, sending: Sending, address: str) -> dict[str, Any]:
+        content = sending.content
+        return {
+            "FromEmailAddress": wire_sender(content.sender),
+            "Destination": {"ToAddresses": [address]},
+            "Content": {
+                "Simple": {
+                    "Subject": {"Data": content.subject, "Charset": "UTF-8"},
+                    "Body": {
+                        "Text": {"Data": content.text, "Charset": "UTF-8"},
+                        "Html": {"Data": content.html, "Charset": "UTF-8"},
+                    },
+                }
+            },
+            "EmailTags": [
+                {"Name": "notification", "Value": str(sending.notification)},
+                {"Name": "attempt", "Value": str(sending.attempt)},
+            ],
+            **self._fixed,
+        }
+
+
+def wire_address(address: str) -> str | None:
+    """Return the address as SES takes it, its domain in A-labels (RFC 5891), or None when it takes no such address."""
+    local, _, domain = address.rpartition("@")
+    if not domain.isascii():
+        try:
+            domain = idna.encode(domain, uts46=True).decode("ascii")
+        except idna.IDNAError:
+            return None
+    spec = f"{local}@{domain}"
+    return spec if ADDRESS.fullmatch(spec) else None
+
+
+@lru_cache(maxsize=256)
+def wire_sender(sender: str) -> str:
+    """Return the sender with a display name beyond ASCII as encoded words (RFC 2047), which SES wants of us."""
+    return sender if sender.isascii() else formataddr(parseaddr(sender))
+
+
+def unsendable(address: str, content: Content) -> str | None:
+    """Return why no request is made of this: a line break that would end a header, or what UTF-8 cannot carry."""
+    if any(LINE_BREAKS.search(text) for text in (address, content.sender, content.subject)):
+        return "header_injection"
+    try:
+        for text in (content.sender, content.subject, content.html, content.text):
+            text.encode()
+    except UnicodeEncodeError:
+        return "content_not_unicode"
+    return None
+
+
+def not_sent(error: Exception) -> Postponed:
+    """Return the outcome of a call that broke before it had a connection: SES knows nothing of it."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return Postponed("name_not_resolved")
+        case aiohttp.ClientSSLError():
+            return Postponed("tls_failed", ours=True)
+        case TimeoutError():
+            return Postponed("connect_timeout")
+        case aiohttp.ClientConnectionError() | aiohttp.ClientHttpProxyError():
+            return Postponed("connect_failed")
+        case ClientError() | BotoCoreError():
+            return Postponed("credentials", ours=True)
+        case _:
+            return Postponed(type(error).__name__, ours=True)
+
+
+def outcome_of(error: Exception) -> Outcome:
+    """Return the outcome of a call that broke when its request may have left."""
+    match error:
+        case ClientError():
+            return verdict(error.response)
+        case TimeoutError():
+            return InDoubt("timeout")
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return InDoubt("connection_lost")
+        case _:
+            return InDoubt(type(error).__name__)
+
+
+def verdict(response: Mapping[str, Any]) -> Outcome:
+    """Return what an error reply means. `response` is the SDK's: Error.Code, Error.Message, ResponseMetadata."""
+    error, reply = response["Error"], response["ResponseMetadata"]
+    status, text = reply["HTTPStatusCode"], str(error.get("Message", ""))
+    code = str(error.get("Code", ""))
+    if not ERROR_CODE.fullmatch(code):
+        code = str(status)
+    meaning = CODES.get(code) or STATUSES.get(status) or (UNKNOWN if status >= 500 else OURS)
+    if code == "MessageRejected" and text.startswith(UNVERIFIED):
+        meaning = OURS
+    if code == "BadRequestException" and BAD_ADDRESS.match(text):
+        meaning = THIS_MESSAGE
+    match meaning:
+        case Refused():
+            return Refused(code)
+        case Postponed(ours=ours):
+            return Postponed(code, retry_after=retry_after(reply.get("HTTPHeaders", {})), ours=ours)
+        case _:
+            return InDoubt(code)
+
+
+def retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """Return how long the vendor asks us to wait (RFC 9110, 10.2.3: seconds or a date), None when it does not say."""
+    value = headers.get("retry-after", "").strip()
+    try:
+        wait = timedelta(seconds=int(value)) if value.isdecimal() else parsedate_to_datetime(value) - datetime.now(UTC)
+    except (ValueError, OverflowError, TypeError):
+        return LONGEST_RETRY_AFTER if value.isdecimal() else None
+    return min(max(wait, timedelta(0)), LONGEST_RETRY_AFTER)
