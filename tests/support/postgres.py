@@ -14,10 +14,14 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from ledger.keys import KeyEncryption
 from ops import embedded, migrations
 
 OWNER_PASSWORD = "test-owner"
 APPLICATION_PASSWORD = "test-application"
+INSTALLATION = "test"
+KEY_ENCRYPTION_KEY = bytes(range(32))
+IDENTITY_KEY = bytes(range(32, 64))
 
 # A test that is about durability starts a server of its own; for all others the disk is only slow.
 FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "checkpoint_timeout": "30min"}
@@ -62,8 +66,14 @@ def _make_template(connection: psycopg.Connection, superuser_url: str, *, name: 
     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(part))
     connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(part, sql.Identifier(embedded.OWNER)))
     owner_url = _url(superuser_url, database=f"{name}_part", role=embedded.OWNER, password=OWNER_PASSWORD)
-    if hasattr(migrations, "migrate"):
-        asyncio.run(migrations.migrate(owner_url, application_role=embedded.APPLICATION))
+    migrate = migrations.migrate(
+        owner_url,
+        application_role=embedded.APPLICATION,
+        installation=INSTALLATION,
+        keys=KeyEncryption([KEY_ENCRYPTION_KEY]),
+        identity_key=IDENTITY_KEY,
+    )
+    asyncio.run(migrate)
     connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(part, sql.Identifier(name)))
 
 
