@@ -1,0 +1,138 @@
+"""Which message makes which notifications: the catalogue, loaded once and asked for every message and request."""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from ledger.values import Channel, Wanted
+from templates.compiling import compile_kinds, compile_rules
+from templates.declarations import read_document
+from templates.direct import DirectRequest, examine_request, wanted_directly
+from templates.entries import Kind, Rule
+from templates.envelope import Envelope, Fault, MessageRejectedError, UnknownMessageError, examine, rejection
+from templates.files import MESSAGES
+from templates.shapes import SCALARS, is_locale
+
+CATALOGUE = Path(__file__).parent / "catalogue.yaml"
+
+
+class Catalogue:
+    """What the service says, and to which messages.
+
+    `digest` is the hex SHA-256 of its canonical form; `kinds` are the notifications by name, `rules` what each
+    (message type, version) asks for, `sender` the From header of its mails.
+    """
+
+    def __init__(
+        self,
+        *,
+        digest: str,
+        sender: str,
+        locale: str,
+        kinds: Mapping[str, Kind],
+        rules: Mapping[tuple[str, int], list[Rule]],
+    ) -> None:
+        self.digest = digest
+        self.sender = sender
+        self.locale = locale
+        self.kinds = kinds
+        self.rules = rules
+        self._known = frozenset(message_type for message_type, _ in rules)
+
+    @property
+    def types(self) -> frozenset[str]:
+        """The message types that it knows, without versions."""
+        return self._known
+
+    def wanted(self, envelope: Envelope, *, channels: Collection[Channel]) -> list[Wanted]:
+        """Return what a message asks for on the channels that are served; nothing at all is an answer too.
+
+        Raises UnknownMessageError, or MessageRejectedError with every fault of the payload.
+        """
+        faults: list[Fault] = []
+        wanted = self._wanted(envelope, channels=channels, faults=faults)
+        if faults:
+            raise rejection(envelope, "payload", faults)
+        return wanted
+
+    def read(self, body: bytes, *, now: datetime, channels: Collection[Channel]) -> tuple[Envelope, list[Wanted]]:
+        """Read a message and what it asks for, with the faults of envelope and payload in one error.
+
+        Raises UnknownMessageError for a type that is not ours, whatever else is wrong with it; MessageRejectedError.
+        """
+        envelope, faults = examine(body, now=now)
+        reason = "envelope" if faults else "payload"
+        usable = envelope.message_type and not any(fault.path == "payload" for fault in faults)
+        wanted = self._wanted(envelope, channels=channels, faults=faults) if usable else []
+        if faults:
+            raise rejection(envelope, reason, faults)
+        return envelope, wanted
+
+    def direct(self, request: DirectRequest, *, channels: Collection[Channel]) -> list[Wanted]:
+        """Return what a direct request asks for. Raises UnknownMessageError, MessageRejectedError."""
+        faults: list[Fault] = []
+        wanted = wanted_directly(self._kind(request), request, channels=channels, locale=self.locale, faults=faults)
+        if faults:
+            raise MessageRejectedError("request", faults)
+        return wanted
+
+    def read_request(
+        self, body: bytes, *, now: datetime, channels: Collection[Channel]
+    ) -> tuple[DirectRequest, list[Wanted]]:
+        """Read a direct request and what it asks for, with all faults in one error. Raises as `direct` does."""
+        request, faults = examine_request(body, now=now)
+        wanted: list[Wanted] = []
+        if request.type:
+            kind = self._kind(request)
+            wanted = wanted_directly(kind, request, channels=channels, locale=self.locale, faults=faults)
+        if faults:
+            raise MessageRejectedError("request", list(dict.fromkeys(faults)))
+        return request, wanted
+
+    def _kind(self, request: DirectRequest) -> Kind:
+        kind = self.kinds.get(request.type)
+        if kind is None:
+            raise UnknownMessageError(request.type)
+        return kind
+
+    def _wanted(self, envelope: Envelope, *, channels: Collection[Channel], faults: list[Fault]) -> list[Wanted]:
+        rules = self.rules.get((envelope.message_type, envelope.version))
+        if rules is None:
+            if envelope.message_type not in self._known:
+                raise UnknownMessageError(envelope.message_type)
+            # Ours, but newer than we are: kept as a dead letter, where a type that is not ours is only counted.
+            faults.append(Fault("messageType", f"version {envelope.version} is not in the catalogue"))
+            return []
+        return [wanted for rule in rules for wanted in rule.wanted(envelope, channels=channels, faults=faults)]
+
+
+def load(path: Path | None = None, *, messages: Path = MESSAGES) -> Catalogue:
+    """Load a catalogue, ours by default, with the templates of a folder. Raises CatalogueError with every fault."""
+    document, checker = read_document(path or CATALOGUE)
+    digest = hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
+    if not is_locale(document.locale):
+        checker.fault(("locale",), SCALARS["locale"][1])
+    kinds = compile_kinds(document, digest=digest, messages=messages, checker=checker)
+    rules = compile_rules(document, kinds=kinds, checker=checker)
+    checker.done()
+    return Catalogue(digest=digest, sender=document.sender, locale=document.locale, kinds=kinds, rules=rules)
+
+
+def describe(catalogue: Catalogue, *, channels: Collection[Channel]) -> list[str]:
+    """Return one line per message type and notification: its channels, and what is not served yet."""
+    return [
+        f"{message_type}.v{version} -> {rule.kind.type}: {_served(rule.kind, channels)}"
+        for (message_type, version), rules in sorted(catalogue.rules.items())
+        for rule in rules
+    ]
+
+
+def _served(kind: Kind, channels: Collection[Channel]) -> str:
+    said = [channel if channel in channels else f"{channel} (not served yet)" for channel in kind.channels]
+    template = f"template {kind.template_version[:12]}" if kind.template_version else "no template yet: suppressed"
+    if kind.fallback is not None:
+        said.append(f"{kind.fallback.channel} after {kind.fallback.after} (not served yet)")
+    return f"{', '.join(said)}; {template}"

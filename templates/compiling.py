@@ -1,0 +1,173 @@
+"""From the catalogue as written to its entries: what is wrong with any of it is collected in the checker."""
+
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from ledger.values import Channel
+from templates.declarations import Checker, Document, NotificationDeclaration, RuleDeclaration, Where, duration
+from templates.entries import LONGEST, Field, Kind, Rule
+from templates.expressions import Expression, compile_expression
+from templates.files import version_of
+from templates.shapes import SCALARS, Scalar, Shape, compile_record
+
+_ADDRESSES = {Channel.EMAIL: Scalar(*SCALARS["email"]), Channel.SMS: Scalar(*SCALARS["phone"])}
+_ID, _LINE, _LOCALE, _TIME = (Scalar(*SCALARS[name]) for name in ("id", "line", "locale", "time"))
+
+
+def _is_seconds(value: object) -> bool:
+    return type(value) is int and 1 <= value <= LONGEST.total_seconds()
+
+
+_SECONDS = Scalar(_is_seconds, "must be a whole number of seconds, at most 8 weeks")
+
+
+def compile_kinds(document: Document, *, digest: str, messages: Path, checker: Checker) -> dict[str, Kind]:
+    """Return the kinds of notification by name; `messages` is the folder of the templates."""
+    kinds = {}
+    for name, declared in document.notifications.items():
+        where = ("notifications", name)
+        _check_kind(where, declared, checker)
+        after = checker.attempt((*where, "expires_after"), duration, declared.expires_after)
+        data = checker.attempt((*where, "data"), compile_record, declared.data)
+        template = declared.template or name
+        if after is not None and data is not None:
+            kinds[name] = Kind(
+                type=name,
+                category=declared.category,
+                lane=declared.lane,
+                doubt=declared.doubt,
+                channels=tuple(declared.channels),
+                fallback=declared.fallback,
+                expires_after=after,
+                template=template,
+                template_version=version_of(messages, template),
+                retention=declared.retention,
+                data=data,
+                references=tuple(declared.references.items()),
+                catalogue=digest,
+            )
+    return kinds
+
+
+def compile_rules(
+    document: Document, *, kinds: Mapping[str, Kind], checker: Checker
+) -> dict[tuple[str, int], list[Rule]]:
+    """Return what each (message type, version) asks for, in the order written."""
+    rules: dict[tuple[str, int], list[Rule]] = {}
+    for message, declarations in document.messages.items():
+        key = _typed(message)
+        if key in rules:
+            checker.fault(("messages", message), "is written twice, with a version and without")
+        rules[key] = list(_rules(message, declarations, document, kinds=kinds, checker=checker))
+    return rules
+
+
+def _rules(
+    message: str,
+    declarations: Mapping[str, RuleDeclaration],
+    document: Document,
+    *,
+    kinds: Mapping[str, Kind],
+    checker: Checker,
+) -> Iterator[Rule]:
+    for index, declared in declarations.items():
+        where = ("messages", message, index)
+        if declared.notification in kinds:
+            kind = kinds[declared.notification]
+            yield _Compiler(where, declared, checker).rule(kind, locale=document.locale)
+        elif declared.notification not in document.declared:
+            checker.fault((*where, "notification"), f"{declared.notification!r} is not among the notifications")
+
+
+def _typed(message: str) -> tuple[str, int]:
+    name, _, version = message.rpartition(".v")
+    return (name, int(version)) if name and version.isdecimal() else (message, 1)
+
+
+def _check_kind(where: Where, declared: NotificationDeclaration, checker: Checker) -> None:
+    if declared.fallback is not None:
+        checker.attempt((*where, "fallback", "after"), duration, declared.fallback.after)
+        if declared.fallback.channel in declared.channels:
+            checker.fault((*where, "fallback", "channel"), "is one of the channels already")
+    if len(set(declared.channels)) < len(declared.channels):
+        checker.fault((*where, "channels"), "names a channel twice")
+    for name, source in declared.references.items():
+        if "id" not in {str(declared.data.get(source)), str(declared.data.get(f"{source}?"))}:
+            checker.fault((*where, "references", name), f"{source!r} is no id among the data")
+
+
+class _Compiler:
+    """Compiles one rule; what it returns is of use only when the checker found nothing."""
+
+    def __init__(self, where: Where, declared: RuleDeclaration, checker: Checker) -> None:
+        self._where = where
+        self._declared = declared
+        self._checker = checker
+        self._roots = {"payload", "item"} if declared.for_each else {"payload"}
+
+    def rule(self, kind: Kind, *, locale: str) -> Rule:
+        declared = self._declared
+        self._check(kind)
+        return Rule(
+            kind=kind,
+            locale_default=locale,
+            for_each=self._for_each(),
+            recipient=self._field(declared.recipient, _ID, "recipient"),
+            name=self._field(declared.name, _LINE, "name"),
+            locale=self._field(declared.locale, _LOCALE, "locale"),
+            to={
+                channel: field
+                for channel, source in declared.to.items()
+                if (field := self._field(source, _ADDRESSES.get(channel, _ID), "to", channel))
+            },
+            when={
+                channel: expression
+                for channel, source in declared.when.items()
+                if (expression := self._expression(source, "when", channel))
+            },
+            data=tuple(self._data(kind)),
+            expires_at=self._field(declared.expires_at, _TIME, "expires_at"),
+            expires_in=self._field(declared.expires_in, _SECONDS, "expires_in"),
+            expires_from_timestamp=declared.expires_from == "timestamp",
+        )
+
+    def _data(self, kind: Kind) -> Iterator[tuple[str, Field]]:
+        for name, shape, required in kind.data.members:
+            source = self._declared.data.get(name, f"payload.{name}").removesuffix("?")
+            field = self._field(source if required else f"{source}?", shape, "data", name)
+            if field is not None:
+                yield name, field
+
+    def _for_each(self) -> Expression | None:
+        source = self._declared.for_each
+        return self._expression(source, "for_each", roots={"payload"}) if source is not None else None
+
+    def _field(self, source: str | None, shape: Shape, *place: str) -> Field | None:
+        expression = self._expression(source, *place) if source is not None else None
+        return Field(expression, shape) if expression is not None else None
+
+    def _expression(self, source: str, *place: str, roots: Collection[str] = ()) -> Expression | None:
+        compiler = partial(compile_expression, roots=roots or self._roots)
+        return self._checker.attempt((*self._where, *place), compiler, source)
+
+    def _check(self, kind: Kind) -> None:
+        declared = self._declared
+        for part, named in (("to", declared.to), ("when", declared.when)):
+            for channel in sorted(named.keys() - set(kind.channels)):
+                self._fault(f"{kind.type} has no channel {channel}", part, channel)
+        for channel in kind.channels:
+            self._check_address(channel)
+        for name in sorted(declared.data.keys() - kind.data.names):
+            self._fault(f"{kind.type} knows no such data", "data", name)
+        if declared.expires_at and declared.expires_in:
+            self._fault("expires_at and expires_in exclude each other", "expires_in")
+
+    def _check_address(self, channel: Channel) -> None:
+        if channel in self._declared.to and channel not in _ADDRESSES:
+            self._fault("a message holds no address of this channel", "to", channel)
+        if channel not in self._declared.to and self._declared.recipient is None:
+            self._fault(f"{channel} needs an address or a recipient", "to")
+
+    def _fault(self, message: str, *place: str) -> None:
+        self._checker.fault((*self._where, *place), message)

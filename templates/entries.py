@@ -1,0 +1,157 @@
+"""The catalogue's entries, compiled: a kind of notification, and the rule by which a message asks for one."""
+
+from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from ledger.values import Category, Channel, DoubtPolicy, Lane, Personal, Wanted
+from templates.declarations import Fallback
+from templates.envelope import Envelope, Fault, read_time
+from templates.expressions import Expression
+from templates.shapes import Record, Shape
+
+LONGEST = timedelta(weeks=8)
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of notification with all that its declaration resolves to; `references` are (name, name in the data)."""
+
+    type: str
+    category: Category
+    lane: Lane
+    doubt: DoubtPolicy
+    channels: tuple[Channel, ...]
+    fallback: Fallback | None
+    expires_after: timedelta
+    template: str
+    template_version: str
+    retention: str
+    data: Record
+    references: tuple[tuple[str, str], ...]
+    catalogue: str
+
+    def wanted(
+        self,
+        channel: Channel,
+        *,
+        recipient: str | None,
+        personal: Personal,
+        locale: str,
+        send_at: datetime | None = None,
+        expires_at: datetime | None = None,
+    ) -> Wanted:
+        """Return one notification of this kind."""
+        data = personal.data
+        return Wanted(
+            type=self.type,
+            channel=channel,
+            category=self.category,
+            lane=self.lane,
+            recipient=recipient,
+            personal=personal,
+            locale=locale.replace("_", "-"),
+            template=self.template,
+            template_version=self.template_version,
+            catalogue=self.catalogue,
+            doubt=self.doubt,
+            expires_after=self.expires_after,
+            references={name: data[source] for name, source in self.references if source in data},
+            send_at=send_at,
+            expires_at=expires_at,
+            retention=self.retention,
+        )
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A value of a message: where it stands and what it must look like."""
+
+    expression: Expression
+    shape: Shape
+
+    def read(self, scope: dict[str, Any], item: str, faults: list[Fault]) -> Any:
+        """Return the value; None where it is absent or at fault. `item` is the path of the list's element."""
+        value = self.expression.read(scope)
+        if value is not None:
+            return self.shape.read(value, self.expression.where(item), faults)
+        if not self.expression.optional:
+            faults.append(Fault(self.expression.where(item), self.expression.expected()))
+        return None
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """How a message asks for one kind of notification: for one person, or for each element of a list."""
+
+    kind: Kind
+    locale_default: str
+    for_each: Expression | None
+    recipient: Field | None
+    name: Field | None
+    locale: Field | None
+    to: dict[Channel, Field]
+    when: dict[Channel, Expression]
+    data: tuple[tuple[str, Field], ...]
+    expires_at: Field | None
+    expires_in: Field | None
+    expires_from_timestamp: bool
+
+    def wanted(self, envelope: Envelope, *, channels: Collection[Channel], faults: list[Fault]) -> list[Wanted]:
+        """Return what the message asks for, one per channel and person, in the message's order."""
+        served = [channel for channel in self.kind.channels if channel in channels]
+        found: dict[tuple[Channel, str], Wanted] = {}
+        for scope, item in self._scopes(envelope.payload, faults):
+            for wanted in self._one(scope, item, served=served, timestamp=envelope.timestamp, faults=faults):
+                person = wanted.recipient or (wanted.personal.address or "").casefold()
+                found.setdefault((wanted.channel, person), wanted)
+        return list(found.values())
+
+    def _scopes(self, payload: dict[str, Any], faults: list[Fault]) -> Iterator[tuple[dict[str, Any], str]]:
+        if self.for_each is None:
+            yield {"payload": payload}, ""
+            return
+        elements, where = self.for_each.read({"payload": payload}), self.for_each.where("")
+        if not isinstance(elements, list):
+            faults.append(Fault(where, self.for_each.expected() if elements is None else "must be a list"))
+            return
+        for index, element in enumerate(elements):
+            yield {"payload": payload, "item": element}, f"{where}[{index}]"
+
+    def _one(
+        self,
+        scope: dict[str, Any],
+        item: str,
+        *,
+        served: list[Channel],
+        timestamp: datetime,
+        faults: list[Fault],
+    ) -> Iterator[Wanted]:
+        recipient = _read(self.recipient, scope, item, faults)
+        name = _read(self.name, scope, item, faults)
+        locale = _read(self.locale, scope, item, faults) or self.locale_default
+        read = ((key, field.read(scope, item, faults)) for key, field in self.data)
+        data = {key: value for key, value in read if value is not None}
+        expires_at = self._expires_at(scope, item, timestamp=timestamp, faults=faults)
+        for channel in served:
+            if channel in self.when and self.when[channel].read(scope) is None:
+                continue
+            address = _read(self.to.get(channel), scope, item, faults)
+            personal = Personal(address=address, name=name, data=data)
+            yield self.kind.wanted(
+                channel, recipient=recipient, personal=personal, locale=locale, expires_at=expires_at
+            )
+
+    def _expires_at(
+        self, scope: dict[str, Any], item: str, *, timestamp: datetime, faults: list[Fault]
+    ) -> datetime | None:
+        if self.expires_at is not None:
+            moment = read_time(self.expires_at.read(scope, item, faults))
+            return moment and min(moment, timestamp + LONGEST)
+        if self.expires_in is not None:
+            seconds = self.expires_in.read(scope, item, faults)
+            return seconds and timestamp + timedelta(seconds=seconds)
+        return timestamp + self.kind.expires_after if self.expires_from_timestamp else None
+
+
+def _read(field: Field | None, scope: dict[str, Any], item: str, faults: list[Fault]) -> Any:
+    return field.read(scope, item, faults) if field is not None else None

@@ -1,0 +1,197 @@
+"""What a value must look like to be said: the catalogue's scalar types, lists and records, and addresses."""
+
+import re
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+
+from templates.envelope import Fault, is_identifier, read_time
+
+MAX_TEXT = 2000
+MAX_LINE = 200
+MAX_LINK = 2000
+MAX_EMAIL = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
+LARGEST_NUMBER = 10**15  # beyond, a float that became JSON no longer returns to the cent
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]")
+_BREAK = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_EMAIL = re.compile(r"[^\s@<>()\[\]\",;:\\]{1,64}@[^\s@<>()\[\]\",;:\\.]{1,63}(?:\.[^\s@<>()\[\]\",;:\\.]{1,63})+")
+_PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
+_LOCALE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,4}")
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_DECIMAL = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,6})?")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_LINK = re.compile(r"(?i:https?)://[^\s@/?#<>\"'`{}|\\^]+(?:[/?#]\S*)?")
+
+
+def is_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_TEXT and _CONTROL.search(value) is None
+
+
+def is_line(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_LINE and _BREAK.search(value) is None
+
+
+def is_integer(value: object) -> bool:
+    return type(value) is int and abs(value) < LARGEST_NUMBER
+
+
+def is_number(value: object) -> bool:
+    return type(value) in {int, float} and abs(value) < LARGEST_NUMBER  # type: ignore[arg-type]
+
+
+def is_amount(value: object) -> bool:
+    return is_number(value) or (isinstance(value, str) and _DECIMAL.fullmatch(value) is not None)
+
+
+def is_currency(value: object) -> bool:
+    """ISO 4217 alphabetic code, by its form."""
+    return isinstance(value, str) and _CURRENCY.fullmatch(value) is not None
+
+
+def is_date(value: object) -> bool:
+    if not isinstance(value, str) or not _DATE.fullmatch(value):
+        return False
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+def is_time(value: object) -> bool:
+    return read_time(value) is not None
+
+
+def is_link(value: object) -> bool:
+    """Tell whether a value is an absolute http(s) URL without user-info; `javascript:` and its kin are not."""
+    return (
+        isinstance(value, str) and len(value) <= MAX_LINK and value.isprintable() and _LINK.fullmatch(value) is not None
+    )
+
+
+def is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def is_email(value: object) -> bool:
+    """Tell whether a value can be an e-mail address: RFC 5321 without quoting, internationalised names allowed."""
+    return (
+        isinstance(value, str)
+        and len(value) <= MAX_EMAIL
+        and value.isprintable()
+        and _EMAIL.fullmatch(value) is not None
+    )
+
+
+def is_phone(value: object) -> bool:
+    return isinstance(value, str) and _PHONE.fullmatch(value) is not None
+
+
+def is_locale(value: object) -> bool:
+    """Tell whether a value has the form of a language tag (BCP 47); an underscore may stand for the hyphen."""
+    return isinstance(value, str) and _LOCALE.fullmatch(value) is not None
+
+
+def decimal_of(value: float | str) -> Decimal:
+    """Return an amount that `is_amount` passed. Raises ValueError for anything else."""
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite():
+        raise ValueError("not an amount")
+    return amount
+
+
+SCALARS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "id": (is_identifier, "must be a string of 1 to 200 printable characters"),
+    "text": (is_text, f"must be a string of at most {MAX_TEXT} characters without control characters"),
+    "line": (is_line, f"must be a string of at most {MAX_LINE} characters on one line"),
+    "integer": (is_integer, "must be a whole number"),
+    "number": (is_number, "must be a number"),
+    "amount": (is_amount, "must be a number, or a decimal in a string"),
+    "currency": (is_currency, "must be an ISO 4217 code such as GBP"),
+    "date": (is_date, "must be a date such as 2026-11-24"),
+    "time": (is_time, "must be an ISO 8601 time with an offset"),
+    "link": (is_link, "must be an http or https URL"),
+    "flag": (is_flag, "must be true or false"),
+    "email": (is_email, "must be an e-mail address: one @, a domain, at most 254 characters"),
+    "phone": (is_phone, "must be a phone number in E.164 form such as +442071838750"),
+    "locale": (is_locale, "must be a language tag such as en-GB"),
+}
+
+
+class Scalar(msgspec.Struct, frozen=True):
+    """One value of a named type."""
+
+    check: Callable[[object], bool]
+    expected: str
+
+    def read(self, value: Any, path: str, faults: list[Fault]) -> Any:
+        if self.check(value):
+            return value
+        faults.append(Fault(path, self.expected))
+        return None
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """A list of one shape."""
+
+    element: "Shape"
+
+    def read(self, value: Any, path: str, faults: list[Fault]) -> Any:
+        if not isinstance(value, list):
+            faults.append(Fault(path, "must be a list"))
+            return []
+        return [self.element.read(element, f"{path}[{index}]", faults) for index, element in enumerate(value)]
+
+
+class Record(msgspec.Struct, frozen=True):
+    """An object; of `members` (name, shape, required) all are checked, and nothing else is taken along."""
+
+    members: tuple[tuple[str, "Shape", bool], ...]
+    names: frozenset[str]
+
+    def read(self, value: Any, path: str, faults: list[Fault]) -> Any:
+        if not isinstance(value, dict):
+            faults.append(Fault(path, "must be an object"))
+            return {}
+        taken = {}
+        for name, shape, required in self.members:
+            member = value.get(name)
+            if member is not None:
+                taken[name] = shape.read(member, joined(path, name), faults)
+            elif required:
+                faults.append(Fault(joined(path, name), "is required"))
+        return taken
+
+
+Shape = Scalar | Listing | Record
+
+
+def compile_shape(spec: object) -> Shape:
+    """Compile a scalar's name, a list of one shape, or a mapping of names (`?` = may be absent). Raises ValueError."""
+    if isinstance(spec, str) and spec in SCALARS:
+        return Scalar(*SCALARS[spec])
+    if isinstance(spec, list) and len(spec) == 1:
+        return Listing(compile_shape(spec[0]))
+    if isinstance(spec, dict) and spec and all(isinstance(name, str) for name in spec):
+        return compile_record(spec)
+    raise ValueError(f"a shape is one of {', '.join(SCALARS)}, a list of one shape, or a mapping of names to shapes")
+
+
+def compile_record(spec: dict[str, Any]) -> Record:
+    """Compile a mapping of names to shapes. Raises ValueError."""
+    members = tuple(
+        (name.removesuffix("?"), compile_shape(shape), not name.endswith("?")) for name, shape in spec.items()
+    )
+    return Record(members, frozenset(name for name, _, _ in members))
+
+
+def joined(path: str, name: str) -> str:
+    """Return the path of a member."""
+    return f"{path}.{name}" if path else name
