@@ -1,0 +1,1 @@
+"""What we say: which message makes which notification, and the words of each."""

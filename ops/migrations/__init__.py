@@ -1,0 +1,79 @@
+"""The database's schema: numbered SQL files, applied forward only, by one process at a time, as the owner.
+
+A file's name says when it runs: `pre` before the new release starts (old code must work on it), `post` after the old
+one is gone.
+"""
+
+import hashlib
+from importlib import resources
+
+import psycopg
+from psycopg import sql
+
+from ledger.errors import LedgerError
+from ledger.keys import KeyEncryption, make_identity_key
+
+_LOCK = "SELECT pg_advisory_lock(hashtext('notification-ledger.migrate'))"
+_DONE = """
+CREATE TABLE IF NOT EXISTS public.ledger_migration (
+    name text PRIMARY KEY, digest bytea NOT NULL, applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+
+class MigrationError(LedgerError):
+    """The schema cannot be brought up to date; the message says what stands in the way."""
+
+
+async def migrate(
+    owner_url: str, *, application_role: str, installation: str, keys: KeyEncryption, identity_key: bytes | None = None
+) -> list[str]:
+    """Bring the database up to date and return the names of the steps that were applied.
+
+    Many processes may call it at once: the others wait, and find nothing left to do.
+    """
+    async with await psycopg.AsyncConnection.connect(owner_url, autocommit=True) as connection:
+        await connection.execute(_LOCK)
+        applied = await _apply_all(connection, application_role)
+        await _set_installation(connection, installation, keys.wrap_identity(identity_key or make_identity_key()))
+        await connection.execute("SELECT ledger.make_weeks()")
+    return applied
+
+
+async def _apply_all(connection: psycopg.AsyncConnection, application_role: str) -> list[str]:
+    await connection.execute(_DONE)
+    cursor = await connection.execute("SELECT name, digest FROM public.ledger_migration")
+    known: dict[str, bytes] = dict(await cursor.fetchall())
+    applied = []
+    for name, text in _steps():
+        digest = hashlib.sha256(text.encode()).digest()
+        if name not in known:
+            await _apply(connection, name, text, digest=digest, application_role=application_role)
+            applied.append(name)
+        elif known[name] != digest:
+            raise MigrationError(f"step {name} was changed after it had been applied: add a new step instead")
+    return applied
+
+
+def _steps() -> list[tuple[str, str]]:
+    files = (file for file in resources.files(__name__).iterdir() if file.name.endswith(".sql"))
+    return sorted((file.name, file.read_text("utf-8")) for file in files)
+
+
+async def _apply(
+    connection: psycopg.AsyncConnection, name: str, text: str, *, digest: bytes, application_role: str
+) -> None:
+    role = sql.Identifier(application_role).as_string(connection)
+    async with connection.transaction():
+        await connection.execute(text.replace("{application}", role).encode())
+        await connection.execute("INSERT INTO public.ledger_migration (name, digest) VALUES (%s, %s)", (name, digest))
+
+
+async def _set_installation(connection: psycopg.AsyncConnection, name: str, identity_key: bytes) -> None:
+    await connection.execute(
+        "INSERT INTO ledger.installation (name, identity_key) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        (name, identity_key),
+    )
+    stored = await (await connection.execute("SELECT name FROM ledger.installation")).fetchone()
+    if stored is None or stored[0] != name:
+        raise MigrationError("INSTALLATION differs from the database's own: is this a copy of another installation?")

@@ -1,0 +1,95 @@
+"""What is due: claimed by competing workers, each row by one of them at a time."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection
+
+from ledger import arrays
+from ledger.values import Channel, Lane
+
+# Claim what is due, urgent lanes first; a claimed row belongs to its owner until the lease ends.
+_CLAIM = """
+WITH due AS (
+    SELECT c.notification FROM unnest(%(lanes)b::text[]) WITH ORDINALITY AS l (lane, rank)
+    CROSS JOIN LATERAL (
+        SELECT a.notification, a.claimable_at FROM ledger.agenda a
+        WHERE a.channel = %(channel)b AND a.lane = l.lane AND a.claimable_at <= now()
+        ORDER BY a.claimable_at LIMIT %(limit)b FOR UPDATE SKIP LOCKED
+    ) AS c
+    ORDER BY l.rank, c.claimable_at LIMIT %(limit)b
+)
+UPDATE ledger.agenda a SET owner = %(owner)b, claims = a.claims + 1, lease_until = now() + %(lease)b
+FROM due WHERE a.notification = due.notification
+RETURNING a.notification, a.claims, a.version
+"""
+# When the next row of a channel can be claimed.
+_NEXT = """
+SELECT now(), min(a.claimable_at) FROM unnest(%(lanes)b::text[]) AS l (lane)
+CROSS JOIN LATERAL (
+    SELECT claimable_at FROM ledger.agenda
+    WHERE channel = %(channel)b AND lane = l.lane ORDER BY claimable_at LIMIT 1
+) AS a
+"""
+# Give rows back that this owner did not handle, not to be claimed before a time.
+_WAIT = """
+UPDATE ledger.agenda SET owner = NULL, claims = 0, lease_until = '-infinity', wait_until = %(until)b
+WHERE notification = ANY(%(notifications)b) AND owner = %(owner)b
+"""
+# How much is due, and for how long the oldest has been.
+_DEPTH = """
+SELECT channel, lane, count(*) FILTER (WHERE claimable_at <= now()), count(*),
+       coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE claimable_at <= now())), 0)::float8
+FROM ledger.agenda GROUP BY channel, lane
+"""
+_LANES = arrays.Texts([lane.value for lane in Lane])
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A row that is ours until the lease ends; `claims` > 1 means that handling it ended a process before."""
+
+    notification: UUID
+    claims: int
+    version: int
+
+
+class Depth(msgspec.Struct, frozen=True):
+    """What one channel and lane holds; `oldest_due` is in seconds."""
+
+    channel: str
+    lane: str
+    due: int
+    waiting: int
+    oldest_due: float
+
+
+async def claim(
+    connection: AsyncConnection[Any], channel: Channel, *, owner: UUID, limit: int, lease: timedelta
+) -> list[Claim]:
+    """Take up to `limit` due rows of a channel."""
+    given = {"lanes": _LANES, "channel": channel.value, "limit": limit, "owner": owner, "lease": lease}
+    return [Claim(*row) for row in await (await connection.execute(_CLAIM, given, binary=True)).fetchall()]
+
+
+async def until_next(connection: AsyncConnection[Any], channel: Channel) -> timedelta | None:
+    """Return how long until a row of the channel can be claimed; None when there is none."""
+    row = await (await connection.execute(_NEXT, {"lanes": _LANES, "channel": channel.value}, binary=True)).fetchone()
+    if row is None or row[1] is None:
+        return None
+    return timedelta(seconds=0) if row[1] <= row[0] else timedelta(seconds=(row[1] - row[0]).total_seconds())
+
+
+async def wait(
+    connection: AsyncConnection[Any], notifications: Sequence[UUID], *, owner: UUID, until: datetime
+) -> None:
+    """Give rows back unhandled (a clean stop, our own waiting): not a crash, so `claims` goes to 0."""
+    given = {"notifications": arrays.Uuids(notifications), "owner": owner, "until": until}
+    await connection.execute(_WAIT, given, binary=True)
+
+
+async def depth(connection: AsyncConnection[Any]) -> list[Depth]:
+    """Count the agenda by channel and lane."""
+    return [Depth(*row) for row in await (await connection.execute(_DEPTH, binary=True)).fetchall()]

@@ -1,0 +1,59 @@
+"""Every error that the ledger raises. Each docstring is what an operator reads.
+
+LedgerError
+├── RefusedError              the store refused a decision: the world has moved on
+├── OverloadedError           more is queued than may wait
+├── UnavailableError          the database does not answer, or is not what it must be
+├── UnstorableError           the database refuses these very values
+├── UnknownTopicError         a fact of a release that this one does not know
+└── KeyUnavailableError       a data key cannot be opened with the keys that were given
+"""
+
+from enum import StrEnum
+
+
+class LedgerError(Exception):
+    """Something went wrong in the ledger."""
+
+
+class Refusal(StrEnum):
+    """Why the store refused a decision as a whole."""
+
+    VERSION = "version"
+    PREDECESSOR = "predecessor"
+    GUARD = "guard"
+    TAKEN_IN = "taken_in"
+    CONFLICT = "conflict"
+    QUOTA = "quota"
+
+
+class RefusedError(LedgerError):
+    """The decision was not stored, because what it was based on is no longer so. Load and decide again."""
+
+    def __init__(self, reason: Refusal) -> None:
+        super().__init__(f"the decision was refused: {reason.value}")
+        self.reason = reason
+
+
+class OverloadedError(LedgerError):
+    """More decisions wait for the database than may wait. Try again in a moment; nothing of this one was stored."""
+
+
+class UnavailableError(LedgerError):
+    """The database cannot be used now. Nothing is known to be stored; it is safe to try again."""
+
+
+class UnstorableError(LedgerError):
+    """The database refused the values of this decision. Trying again will not help; nothing of it was stored."""
+
+
+class UnknownTopicError(LedgerError):
+    """A fact was written by a release that this one does not know. Upgrade this process; the stream is left alone."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"unknown topic: {topic}")
+        self.topic = topic
+
+
+class KeyUnavailableError(LedgerError):
+    """A stored key cannot be opened. Check KEY_ENCRYPTION_KEY: during a rotation both keys must be given."""

@@ -1,0 +1,253 @@
+"""Ledger: load, decide, append, and decide again when the world has moved on meanwhile."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+import zstandard
+
+from ledger import notification as n
+from ledger.decision import AgendaRow, Decision, NewFact, Reference, SaidContent
+from ledger.errors import LedgerError, Refusal, RefusedError, UnknownTopicError, UnstorableError
+from ledger.group_commit import GroupCommit
+from ledger.ids import is_standing
+from ledger.keys import DataKey, Identity, Keyring, Keys
+from ledger.mapping import FactMapper, content_bound_to, unseal
+from ledger.signals import AGENDA, FACTS, Signals
+from ledger.store import Encoded, Row, Store
+from ledger.values import Content, Personal
+
+_TRIES = 5
+_AT_ONCE = timedelta(seconds=1)
+_LOADED_AT_ONCE = 200
+_DECIDE_AGAIN = {Refusal.VERSION, Refusal.PREDECESSOR, Refusal.GUARD}
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """A notification as it was read; `key` is its person's data key, None when that was destroyed."""
+
+    stream: UUID
+    state: n.State
+    key: DataKey | None
+    read_at: datetime
+    clock: float
+
+    def now(self) -> datetime:
+        """Return the database's time: as it was read, plus what this process's monotonic clock has counted since."""
+        return self.read_at + timedelta(seconds=time.monotonic() - self.clock)
+
+    def next(self, facts: n.Facts) -> tuple[NewFact, ...]:
+        """Number the facts that follow."""
+        return tuple(NewFact(self.stream, self.state.version + 1 + i, fact) for i, fact in enumerate(facts))
+
+    def after(self, decision: Decision) -> "Loaded":
+        """Return what it is after a decision that was stored."""
+        state = self.state
+        for new in decision.facts:
+            if new.stream == self.stream:
+                state = n.evolve(state, new.fact)  # type: ignore[arg-type]  # this stream holds notification facts
+        return msgspec.structs.replace(self, state=state)
+
+
+Decide = Callable[[Loaded, datetime], Decision | None]
+
+
+class Ledger:
+    """The only writer of facts."""
+
+    def __init__(self, store: Store, keys: Keys, identity: Identity, signals: Signals) -> None:
+        self.store = store
+        self.identity = identity
+        self._keys = keys
+        self._signals = signals
+        self._mapper = FactMapper()
+        self._writer = GroupCommit(store, self._encode, self._committed)
+        self._loads: dict[UUID, asyncio.Future[Loaded | None]] = {}
+        self._loading: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._writer.start()
+
+    async def stop(self) -> None:
+        """Write what is queued, then end."""
+        await self._writer.stop()
+
+    @property
+    def room(self) -> int:
+        """How many more decisions may be queued; 0 = take nothing new."""
+        return self._writer.room
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    async def load(self, stream: UUID) -> Loaded | None:
+        """Read one notification; None when there is none. Loads that are asked for at the same moment share a query."""
+        future = self._loads.get(stream)
+        if future is None:
+            future = asyncio.get_running_loop().create_future()
+            self._loads[stream] = future
+            if self._loading is None or self._loading.done():
+                self._loading = asyncio.create_task(self._load_waiting(), name="ledger-load")
+        return await asyncio.shield(future)
+
+    async def _load_waiting(self) -> None:
+        await asyncio.sleep(0)
+        while self._loads:
+            asked = {stream: self._loads.pop(stream) for stream in list(self._loads)[:_LOADED_AT_ONCE]}
+            try:
+                found = await self.load_many(asked)
+            except Exception as exc:  # noqa: BLE001 - handed to those who asked
+                found = dict.fromkeys(asked, exc)
+            for stream, future in asked.items():
+                _answer(future, found.get(stream))
+
+    async def load_many(self, streams: Iterable[UUID]) -> dict[UUID, "Loaded | Exception"]:
+        """Read many at once; one that cannot be read is its error, one that does not exist is missing."""
+        clock = time.monotonic()
+        by_stream: dict[UUID, list[Row]] = defaultdict(list)
+        for row in await self.store.load(streams):
+            by_stream[row.stream].append(row)
+        folded = {stream: self._fold(rows) for stream, rows in by_stream.items()}
+        recipients = {state.requested.recipient for state in folded.values() if isinstance(state, n.State)}
+        async with self.store.connection() as connection:
+            keys = await self._keys.read(connection, recipients)
+        return {
+            stream: state if isinstance(state, Exception) else _loaded(by_stream[stream], state, keys, clock)
+            for stream, state in folded.items()
+        }
+
+    def _fold(self, rows: Sequence[Row]) -> n.State | Exception:
+        try:
+            state = n.fold([self._mapper.decode(row.topic, row.state) for row in rows])
+        except (UnknownTopicError, msgspec.ValidationError) as exc:
+            return exc
+        return state or LedgerError("an empty stream")
+
+    # -- writing ----------------------------------------------------------------------------------------------
+
+    async def append(self, decision: Decision) -> None:
+        """Store a decision whose notifications are new. Raises as GroupCommit.append."""
+        await self._append(decision, {})
+
+    async def change(self, stream: UUID, decide: Decide, *, known: Loaded | None = None) -> Loaded | None:
+        """Let `decide` look at a notification and store what it decides; returns how it stands then.
+
+        `decide` is called again on newer facts when the store refuses, at most five times; then RefusedError.
+        `known` spares the first load. None when there is no such notification.
+        """
+        for attempt in range(_TRIES):
+            loaded = known if known is not None and attempt == 0 else await self.load(stream)
+            if loaded is None:
+                return None
+            decision = decide(loaded, loaded.now())
+            if decision is None:
+                return loaded
+            try:
+                return await self._append(decision, {stream: loaded})
+            except RefusedError as exc:
+                if exc.reason not in _DECIDE_AGAIN or attempt == _TRIES - 1:
+                    raise
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def _append(self, decision: Decision, known: Mapping[UUID, Loaded]) -> Loaded | None:
+        after = {stream: loaded.after(decision) for stream, loaded in known.items()}
+        states = {stream: loaded.state for stream, loaded in after.items()} | _fresh(decision, known)
+        agenda = tuple(
+            AgendaRow(stream, state.version, n.next_due(state), decision.settles) for stream, state in states.items()
+        )
+        references = tuple(
+            Reference(new.fact.provider, new.fact.reference, new.stream, new.fact.attempt)
+            for new in decision.facts
+            if isinstance(new.fact, n.Dispatched)
+        )
+        await self._writer.append(msgspec.structs.replace(decision, agenda=agenda, references=references))
+        return next(iter(after.values()), None)
+
+    async def _encode(self, decisions: Sequence[Decision]) -> list[Encoded | Exception]:
+        recipients = {
+            new.fact.recipient
+            for decision in decisions
+            for new in decision.facts
+            if isinstance(new.fact, n.Requested) and isinstance(new.fact.personal, Personal)
+        }
+        keys: Keyring = {}
+        if recipients:
+            async with self.store.connection() as connection:
+                keys = await self._keys.ensure(connection, recipients)
+        return [self._encoded(decision, keys) for decision in decisions]
+
+    def _encoded(self, decision: Decision, keys: Keyring) -> Encoded | Exception:
+        try:
+            return Encoded(
+                facts=[(new.stream, new.version, *self._stored(new, keys)) for new in decision.facts],
+                guards=[(guard.stream, guard.version) for guard in decision.guards],
+                intake=(decision.intake.key, decision.intake.body_hash) if decision.intake else None,
+                takes=decision.takes,
+                contents=[(c.retention, c.notification, c.digest, _sealed(c)) for c in decision.contents],
+                references=decision.references,
+                agenda=decision.agenda,
+            )
+        except (LedgerError, TypeError, ValueError) as exc:
+            return exc if isinstance(exc, LedgerError) else UnstorableError(f"not to be encoded: {type(exc).__name__}")
+
+    def _stored(self, new: NewFact, keys: Keyring) -> tuple[str, bytes]:
+        key = keys.get(new.fact.recipient) if isinstance(new.fact, n.Requested) else None
+        return self._mapper.encode(new.stream, new.version, new.fact, key=key)
+
+    def _committed(self, decisions: Sequence[Decision]) -> None:
+        due = {
+            f"{AGENDA}/{row.due.channel.value}"
+            for decision in decisions
+            for row in decision.agenda
+            if row.due and (not decision.facts or row.due.at <= decision.facts[-1].fact.recorded_at + _AT_ONCE)
+        }
+        self._signals.raise_([FACTS, *due])
+
+    # -- words ------------------------------------------------------------------------------------------------
+
+    async def content(self, loaded: Loaded) -> Content | None:
+        """Return what was said last, word for word; None when nothing was, or its time or its person's key is over."""
+        if loaded.state.rendered is None or loaded.key is None:
+            return None
+        digest = loaded.state.rendered
+        sealed = await self.store.content(loaded.state.requested.retention, loaded.stream, digest)
+        if sealed is None:
+            return None
+        body = loaded.key.open(sealed, bound_to=content_bound_to(loaded.stream, digest))
+        return msgspec.json.decode(zstandard.decompress(body), type=Content)
+
+
+def _answer(future: "asyncio.Future[Loaded | None]", found: "Loaded | Exception | None") -> None:
+    if future.done():
+        return
+    if isinstance(found, Exception):
+        future.set_exception(found)
+    else:
+        future.set_result(found)
+
+
+def _loaded(rows: Sequence[Row], state: n.State, keys: Keyring, clock: float) -> Loaded:
+    stream, key = rows[0].stream, keys.get(state.requested.recipient)
+    opened = msgspec.structs.replace(state, requested=unseal(state.requested, stream, key=key))
+    return Loaded(stream=stream, state=opened, key=key, read_at=rows[0].now, clock=clock)
+
+
+def _fresh(decision: Decision, known: Mapping[UUID, Loaded]) -> dict[UUID, n.State]:
+    """Fold the notifications that begin with this decision."""
+    facts: dict[UUID, list[n.NotificationFact]] = defaultdict(list)
+    for new in decision.facts:
+        if new.stream not in known and not is_standing(new.stream):
+            facts[new.stream].append(new.fact)  # type: ignore[arg-type]  # only standing streams hold other facts
+    return {stream: state for stream, begun in facts.items() if (state := n.fold(begun))}
+
+
+def _sealed(content: SaidContent) -> bytes:
+    packed = _COMPRESS(content.body)
+    return content.key.seal(packed, bound_to=content_bound_to(content.notification, content.digest))
+
+
+_COMPRESS = zstandard.ZstdCompressor(level=1).compress

@@ -1,0 +1,135 @@
+"""Facts to stored bytes and back: stable topics, upcasters, and the sealing of personal data."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+from uuid import UUID
+
+import msgspec
+from eventsourcing.domain import DomainEventProtocol
+from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
+
+from ledger import notification as n
+from ledger.errors import KeyUnavailableError, UnknownTopicError
+from ledger.keys import DataKey, Keyring
+from ledger.values import REDACTED, Personal
+
+# Topics are storage: they never change. A breaking change is a new topic (`notification.requested:2`) with an
+# upcaster from the old one, and a golden file of the old bytes stays in the tests for ever.
+TOPICS: dict[str, type[n.Fact]] = {
+    "notification.requested": n.Requested,
+    "notification.suppressed": n.Suppressed,
+    "notification.rendered": n.Rendered,
+    "notification.render_failed": n.RenderFailed,
+    "notification.attempt_started": n.AttemptStarted,
+    "notification.dispatched": n.Dispatched,
+    "notification.attempt_failed": n.AttemptFailed,
+    "notification.attempt_in_doubt": n.AttemptInDoubt,
+    "notification.failed": n.Failed,
+    "notification.expired": n.Expired,
+    "notification.delayed": n.Delayed,
+    "notification.delivered": n.Delivered,
+    "notification.bounced": n.Bounced,
+    "notification.rejected": n.Rejected,
+    "notification.complained": n.Complained,
+    "notification.opened": n.Opened,
+    "notification.clicked": n.Clicked,
+    "notification.unsubscribed": n.Unsubscribed,
+}
+
+# Old topic -> (the topic that took its place, how its fields become the new ones).
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+UPCASTERS: dict[str, tuple[str, Upcaster]] = {}
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """A fact where it stands in the log; the first two names are the eventsourcing library's."""
+
+    originator_id: UUID
+    originator_version: int
+    topic: str
+    fact: n.NotificationFact
+    position: int | None = None
+
+
+class FactMapper(Mapper[UUID]):
+    """Encodes and decodes facts. A keyring opens what is sealed for its people; without one it stays sealed bytes."""
+
+    def __init__(
+        self,
+        topics: Mapping[str, type[n.Fact]] = TOPICS,
+        upcasters: Mapping[str, tuple[str, Upcaster]] = UPCASTERS,
+        keys: Keyring | None = None,
+    ) -> None:
+        super().__init__(JSONTranscoder())
+        self._topic_of = {fact: topic for topic, fact in topics.items()}
+        self._decoders = {topic: msgspec.json.Decoder(fact) for topic, fact in topics.items()}
+        self._types = dict(topics)
+        self._upcasters = upcasters
+        self._keys = keys
+
+    def topic(self, fact: n.Fact) -> str:
+        """Return the topic that a fact is stored under."""
+        return self._topic_of[type(fact)]
+
+    def encode(self, stream: UUID, version: int, fact: n.Fact, *, key: DataKey | None = None) -> tuple[str, bytes]:
+        """Return the topic and the bytes to store; personal data are sealed under the person's key."""
+        topic = self._topic_of[type(fact)]
+        if isinstance(fact, n.Requested) and isinstance(fact.personal, Personal):
+            if key is None:
+                raise KeyUnavailableError("a fact with personal data was to be stored without its person's key")
+            sealed = key.seal(_encode(fact.personal), bound_to=_bound_to(stream, version, topic))
+            fact = msgspec.structs.replace(fact, personal=sealed)
+        return topic, _encode(fact)
+
+    def decode(self, topic: str, state: bytes) -> n.NotificationFact:
+        """Return the fact with its personal data still sealed; UnknownTopicError for a newer release's."""
+        if topic in self._upcasters:
+            return self._upcast(topic, msgspec.json.decode(state))
+        decoder = self._decoders.get(topic)
+        if decoder is None:
+            raise UnknownTopicError(topic)
+        return cast("n.NotificationFact", decoder.decode(state))
+
+    def _upcast(self, topic: str, fields: dict[str, Any]) -> n.NotificationFact:
+        while topic in self._upcasters:
+            topic, change = self._upcasters[topic]
+            fields = change(fields)
+        return cast("n.NotificationFact", msgspec.convert(fields, self._types[topic], strict=False))
+
+    def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> StoredEvent:
+        """Encode for the eventsourcing library."""
+        recorded = cast("Recorded", domain_event)
+        topic, state = self.encode(recorded.originator_id, recorded.originator_version, recorded.fact)
+        return StoredEvent(recorded.originator_id, recorded.originator_version, topic, state)
+
+    def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[UUID]:
+        """Decode for the eventsourcing library."""
+        stream = cast("UUID", stored_event.originator_id)
+        fact = self.decode(stored_event.topic, stored_event.state)
+        if isinstance(fact, n.Requested) and self._keys is not None:
+            fact = unseal(fact, stream, key=self._keys.get(fact.recipient))
+        recorded = Recorded(stream, stored_event.originator_version, stored_event.topic, fact)
+        return cast("DomainEventProtocol[UUID]", recorded)
+
+
+def unseal(requested: n.Requested, stream: UUID, *, key: DataKey | None) -> n.Requested:
+    """Open the personal data of a first fact; without its key (an erased person) they read as redacted."""
+    if not isinstance(requested.personal, bytes):
+        return requested
+    if key is None:
+        return msgspec.structs.replace(requested, personal=REDACTED)
+    plain = key.open(requested.personal, bound_to=_bound_to(stream, 1, "notification.requested"))
+    return msgspec.structs.replace(requested, personal=_decode_personal(plain))
+
+
+def content_bound_to(notification: UUID, digest: bytes) -> bytes:
+    """Return what a sealed content is bound to."""
+    return notification.bytes + digest
+
+
+def _bound_to(stream: UUID, version: int, topic: str) -> bytes:
+    return stream.bytes + version.to_bytes(8) + topic.encode()
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_personal = msgspec.json.Decoder(Personal).decode

@@ -1,0 +1,639 @@
+"""The Notification, its whole lifecycle: facts, state, evolve, the deciding functions, and what is due next.
+
+Longer than other files on purpose: a lifecycle is read from its first fact to its last rule without turning a page.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from ledger.status import STRENGTH, Evidence, Status, strongest_evidence
+from ledger.values import (
+    Accepted,
+    Category,
+    Channel,
+    DoubtPolicy,
+    InDoubt,
+    Lane,
+    Outcome,
+    Personal,
+    Postponed,
+    Redacted,
+    Refused,
+    Report,
+    ReportKind,
+    Wanted,
+)
+
+# ---------------------------------------------------------------------------------------------------------------
+# Facts. They are storage: never rename a field, never remove one, add only with a default. Their topics stand in
+# ledger/mapping.py. `recorded_at` is the database's time given to the decision, `cause` what led to it (an intake
+# key, a report key, a command id or "clock"), `by` who decided (a role, a provider, a caller).
+# ---------------------------------------------------------------------------------------------------------------
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What every fact says."""
+
+    recorded_at: datetime
+    cause: str
+    by: str
+
+
+class Requested(Fact, frozen=True, kw_only=True):
+    """Somebody is to be told. Carries all that was resolved, so that later steps never ask the catalogue again.
+
+    `recipient` names the data key of the person: `user:<id>`, or `address:<keyed hash>` where only that is known.
+    """
+
+    type: str
+    channel: Channel
+    category: Category
+    lane: Lane
+    recipient: str
+    user_id: str | None = None
+    address_hash: str | None = None
+    locale: str
+    template: str
+    template_version: str
+    catalogue: str
+    doubt: DoubtPolicy
+    expires_at: datetime
+    send_at: datetime | None = None
+    retention: str
+    source: str
+    message_id: str | None = None
+    correlation_id: str | None = None
+    references: dict[str, str] = {}
+    personal: Personal | Redacted | bytes
+
+
+class Suppressed(Fact, frozen=True, kw_only=True):
+    """A rule forbade to tell this person; `inputs` are what the rule looked at."""
+
+    rule: str
+    policy: str
+    inputs: dict[str, str] = {}
+
+
+class Rendered(Fact, frozen=True, kw_only=True):
+    """The words stand in `content` under this digest: exactly what the provider is given (promise I26)."""
+
+    digest: bytes
+    template: str
+    template_version: str
+    locale: str
+
+
+class RenderFailed(Fact, frozen=True, kw_only=True):
+    """The template and the data do not fit."""
+
+    code: str
+    template: str
+
+
+class AttemptStarted(Fact, frozen=True, kw_only=True):
+    """A request may leave from now on (promise I5). `because`: first, retry, or resend_after_doubt."""
+
+    attempt: UUID
+    provider: str
+    address_hash: str
+    digest: bytes
+    deadline_at: datetime
+    because: str
+
+
+class Dispatched(Fact, frozen=True, kw_only=True):
+    """The provider took it: by its reply, or by a report that came before the reply."""
+
+    attempt: UUID
+    provider: str
+    reference: str
+
+
+class AttemptFailed(Fact, frozen=True, kw_only=True):
+    """The provider certainly did not take it. `kind`: refused (for good, this message) or postponed (not now)."""
+
+    attempt: UUID
+    kind: str
+    code: str
+    retry_at: datetime | None = None
+
+
+class AttemptInDoubt(Fact, frozen=True, kw_only=True):
+    """Nobody can say whether the provider took it; a report may settle it until `until`, then the policy does."""
+
+    attempt: UUID
+    doubt: str
+    until: datetime
+
+
+class Failed(Fact, frozen=True, kw_only=True):
+    """We gave up."""
+
+    reason: str
+
+
+class Expired(Fact, frozen=True, kw_only=True):
+    """Its time passed before it could be sent."""
+
+
+class Reported(Fact, frozen=True, kw_only=True):
+    """What every report of a provider says; `occurred_at` is the provider's time, where it gives one."""
+
+    attempt: UUID
+    key: str
+    occurred_at: datetime | None = None
+    evidence: dict[str, str] = {}
+
+
+class Delayed(Reported, frozen=True, kw_only=True):
+    """The provider has it and is still trying."""
+
+
+class Delivered(Reported, frozen=True, kw_only=True):
+    """The receiving side took it."""
+
+
+class Bounced(Reported, frozen=True, kw_only=True):
+    """The receiving side gave it back; hard or soft stands in the evidence."""
+
+
+class Rejected(Reported, frozen=True, kw_only=True):
+    """The provider took it and then would not send it (a virus, a template fault): for the person, it came back."""
+
+
+class Complained(Reported, frozen=True, kw_only=True):
+    """The person called it spam."""
+
+
+class Opened(Reported, frozen=True, kw_only=True):
+    """It was opened, or fetched by a mail proxy: evidence, not proof."""
+
+
+class Clicked(Reported, frozen=True, kw_only=True):
+    """A link in it was followed."""
+
+
+class Unsubscribed(Reported, frozen=True, kw_only=True):
+    """The person asked the provider's list management for no more of these."""
+
+
+NotificationFact = (
+    Requested
+    | Suppressed
+    | Rendered
+    | RenderFailed
+    | AttemptStarted
+    | Dispatched
+    | AttemptFailed
+    | AttemptInDoubt
+    | Failed
+    | Expired
+    | Delayed
+    | Delivered
+    | Bounced
+    | Rejected
+    | Complained
+    | Opened
+    | Clicked
+    | Unsubscribed
+)
+Facts = tuple[NotificationFact, ...]
+
+# ---------------------------------------------------------------------------------------------------------------
+# State: a join of what is known, so that the order, delay and duplication of reports cannot matter (promise I8).
+# ---------------------------------------------------------------------------------------------------------------
+
+KEPT_TRACKING_EVENTS = 20
+_EVIDENCE_OF: dict[type, Evidence] = {
+    Delivered: Evidence.DELIVERED,
+    Bounced: Evidence.BOUNCED,
+    Rejected: Evidence.BOUNCED,
+    Complained: Evidence.COMPLAINED,
+    Opened: Evidence.OPENED,
+    Clicked: Evidence.CLICKED,
+}
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One try: what is known of it, the strongest evidence first in rank; `reports` are the keys of its reports."""
+
+    id: UUID
+    provider: str
+    started_at: datetime
+    deadline_at: datetime
+    digest: bytes
+    evidence: Evidence = Evidence.SENDING
+    reference: str | None = None
+    code: str | None = None
+    retry_at: datetime | None = None
+    doubt_until: datetime | None = None
+    dispatched_at: datetime | None = None
+    delivered_at: datetime | None = None
+    first_opened_at: datetime | None = None
+    first_clicked_at: datetime | None = None
+    reports: frozenset[str] = frozenset()
+    opens: int = 0
+    clicks: int = 0
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the facts of one notification amount to; `version` is that of the last one, `changed_at` its time."""
+
+    requested: Requested
+    version: int
+    changed_at: datetime
+    rendered: bytes | None = None
+    attempts: tuple[Attempt, ...] = ()
+    ended: Status | None = None
+    reason: str | None = None
+
+    @property
+    def status(self) -> Status:
+        """Derive the status by the policy `strongest-evidence`."""
+        return strongest_evidence(
+            [attempt.evidence for attempt in self.attempts], ended=self.ended, rendered=self.rendered is not None
+        )
+
+    @property
+    def reached(self) -> bool:
+        """Whether a provider has taken one attempt: then nothing more is sent."""
+        return any(STRENGTH[attempt.evidence] >= STRENGTH[Evidence.DISPATCHED] for attempt in self.attempts)
+
+    def attempt(self, attempt_id: UUID) -> Attempt | None:
+        """Find an attempt by its id."""
+        return next((attempt for attempt in self.attempts if attempt.id == attempt_id), None)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Evolve: applies a fact, never judges it.
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def fold(facts: Sequence[NotificationFact]) -> State | None:
+    """Apply facts in order; None where there are none."""
+    state: State | None = None
+    for fact in facts:
+        state = evolve(state, fact)
+    return state
+
+
+def evolve(state: State | None, fact: NotificationFact) -> State:
+    """Return the state after one more fact."""
+    if isinstance(fact, Requested):
+        return State(requested=fact, version=1, changed_at=fact.recorded_at)
+    if state is None:
+        raise ValueError("the first fact of a notification is `requested`")
+    changes = {"version": state.version + 1, "changed_at": fact.recorded_at, **_changes(state, fact)}
+    return msgspec.structs.replace(state, **changes)
+
+
+def _changes(state: State, fact: NotificationFact) -> dict[str, object]:
+    changes: dict[str, object] = {}
+    match fact:
+        case AttemptStarted():
+            changes = {"attempts": (*state.attempts, _started(fact))}
+        case Rendered():
+            changes = {"rendered": fact.digest}
+        case Suppressed():
+            changes = {"ended": Status.SUPPRESSED, "reason": fact.rule}
+        case Failed():
+            changes = {"ended": Status.FAILED, "reason": fact.reason}
+        case Expired():
+            changes = {"ended": Status.EXPIRED, "reason": "expired"}
+        case RenderFailed():
+            changes = {"reason": fact.code}
+        case Dispatched() | AttemptFailed() | AttemptInDoubt() | Reported():
+            joined = (_join(a, fact) if a.id == fact.attempt else a for a in state.attempts)
+            changes = {"attempts": tuple(joined)}
+    return changes
+
+
+def _started(fact: AttemptStarted) -> Attempt:
+    return Attempt(
+        id=fact.attempt,
+        provider=fact.provider,
+        started_at=fact.recorded_at,
+        deadline_at=fact.deadline_at,
+        digest=fact.digest,
+    )
+
+
+def _join(attempt: Attempt, fact: Dispatched | AttemptFailed | AttemptInDoubt | Reported) -> Attempt:
+    changes: dict[str, object] = {}
+    match fact:
+        case Dispatched():
+            changes = {"reference": fact.reference, "dispatched_at": fact.recorded_at}
+        case AttemptFailed():
+            changes = {"code": fact.code, "retry_at": fact.retry_at}
+        case AttemptInDoubt():
+            changes = {"code": fact.doubt, "doubt_until": fact.until}
+        case Delivered():
+            changes = {"delivered_at": _earliest(attempt.delivered_at, _when(fact))}
+        case Opened():
+            changes = {"first_opened_at": _earliest(attempt.first_opened_at, _when(fact)), "opens": attempt.opens + 1}
+        case Clicked():
+            changes = {
+                "first_clicked_at": _earliest(attempt.first_clicked_at, _when(fact)),
+                "clicks": attempt.clicks + 1,
+            }
+    if isinstance(fact, Reported):
+        changes["reports"] = attempt.reports | {fact.key}
+    changes["evidence"] = max(attempt.evidence, _evidence(fact, attempt), key=STRENGTH.__getitem__)
+    return msgspec.structs.replace(attempt, **changes)
+
+
+def _evidence(fact: Dispatched | AttemptFailed | AttemptInDoubt | Reported, attempt: Attempt) -> Evidence:
+    match fact:
+        case Dispatched():
+            return Evidence.DISPATCHED
+        case AttemptFailed():
+            return Evidence.REFUSED
+        case AttemptInDoubt():
+            return Evidence.IN_DOUBT
+        case _:
+            return _EVIDENCE_OF.get(type(fact), attempt.evidence)
+
+
+def _when(fact: Reported) -> datetime:
+    return fact.occurred_at or fact.recorded_at
+
+
+def _earliest(known: datetime | None, other: datetime) -> datetime:
+    return other if known is None else min(known, other)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Decide: pure, the time is an argument, and no fact where nothing is new.
+# ---------------------------------------------------------------------------------------------------------------
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a fact comes from: the database's time of the decision, what caused it, and who decides."""
+
+    now: datetime
+    cause: str
+    by: str
+
+    def stamp(self) -> dict[str, Any]:
+        """Return the fields that every fact carries."""
+        return {"recorded_at": self.now, "cause": self.cause, "by": self.by}
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """The message that asked for a notification, as its envelope names itself."""
+
+    source: str
+    message_id: str | None = None
+    correlation_id: str | None = None
+
+
+def request(wanted: Wanted, source: Source, origin: Origin, *, recipient: str, address_hash: str | None) -> Facts:
+    """Say that somebody is to be told; the expiry is the message's own, else the catalogue's."""
+    start = max(wanted.send_at or origin.now, origin.now)
+    requested = Requested(
+        recorded_at=origin.now,
+        cause=origin.cause,
+        by=origin.by,
+        type=wanted.type,
+        channel=wanted.channel,
+        category=wanted.category,
+        lane=wanted.lane,
+        recipient=recipient,
+        user_id=wanted.recipient,
+        address_hash=address_hash,
+        locale=wanted.locale,
+        template=wanted.template,
+        template_version=wanted.template_version,
+        catalogue=wanted.catalogue,
+        doubt=wanted.doubt,
+        expires_at=wanted.expires_at or start + wanted.expires_after,
+        send_at=wanted.send_at,
+        retention=wanted.retention,
+        source=source.source,
+        message_id=source.message_id,
+        correlation_id=source.correlation_id,
+        references=wanted.references,
+        personal=wanted.personal,
+    )
+    return (requested,)
+
+
+def suppress(state: State, verdict: tuple[str, str, dict[str, str]], origin: Origin) -> Facts:
+    """Record that a rule forbids it; the verdict is (rule, policy version, inputs)."""
+    rule, policy, inputs = verdict
+    if not sendable(state, origin.now):
+        return ()
+    return (Suppressed(**origin.stamp(), rule=rule, policy=policy, inputs=inputs),)
+
+
+def give_up_rendering(state: State, code: str, origin: Origin) -> Facts:
+    """Record that the template and the data do not fit: no later attempt would render either."""
+    if not sendable(state, origin.now):
+        return ()
+    failed = RenderFailed(**origin.stamp(), code=code, template=state.requested.template)
+    return (failed, Failed(**origin.stamp(), reason=f"render_failed: {code}"))
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt, about to be made: what is said, by whom it is carried, until when it may take."""
+
+    attempt: UUID
+    provider: str
+    address_hash: str
+    digest: bytes
+    template_version: str
+    locale: str
+    deadline_at: datetime
+
+
+def start_attempt(state: State, intent: Intent, origin: Origin) -> Facts:
+    """Allow one request to leave; the words are recorded again only where they differ from the last time."""
+    if not sendable(state, origin.now):
+        return ()
+    rendered = Rendered(
+        **origin.stamp(),
+        digest=intent.digest,
+        template=state.requested.template,
+        template_version=intent.template_version,
+        locale=intent.locale,
+    )
+    started = AttemptStarted(
+        **origin.stamp(),
+        attempt=intent.attempt,
+        provider=intent.provider,
+        address_hash=intent.address_hash,
+        digest=intent.digest,
+        deadline_at=intent.deadline_at,
+        because=_because(state),
+    )
+    return (started,) if state.rendered == intent.digest else (rendered, started)
+
+
+def _because(state: State) -> str:
+    if not state.attempts:
+        return "first"
+    return "resend_after_doubt" if state.attempts[-1].evidence is Evidence.IN_DOUBT else "retry"
+
+
+def settle(state: State, attempt_id: UUID, outcome: Outcome, origin: Origin, *, retry_at: datetime) -> Facts:
+    """Record what came of an attempt, also when it comes late: a fact is never fenced off.
+
+    `retry_at` is when a postponed attempt is tried again, jitter included.
+    """
+    attempt = state.attempt(attempt_id)
+    if attempt is None:
+        return ()
+    stamp = origin.stamp()
+    match outcome:
+        case Accepted(reference=reference):
+            return _dispatched(attempt, reference, origin)
+        case Refused(code=code) if attempt.evidence in {Evidence.SENDING, Evidence.IN_DOUBT}:
+            refused = AttemptFailed(**stamp, attempt=attempt_id, kind="refused", code=code)
+            return (refused,) if state.ended else (refused, Failed(**stamp, reason=f"refused: {code}"))
+        case Postponed(code=code) if attempt.evidence in {Evidence.SENDING, Evidence.IN_DOUBT}:
+            return (AttemptFailed(**stamp, attempt=attempt_id, kind="postponed", code=code, retry_at=retry_at),)
+        case InDoubt(cause=cause) if attempt.evidence is Evidence.SENDING:
+            return (_doubt(state, attempt_id, cause, origin),)
+        case _:
+            return ()
+
+
+def _dispatched(attempt: Attempt, reference: str, origin: Origin) -> Facts:
+    if attempt.reference is not None:
+        return ()
+    return (Dispatched(**origin.stamp(), attempt=attempt.id, provider=attempt.provider, reference=reference),)
+
+
+def _doubt(state: State, attempt_id: UUID, cause: str, origin: Origin) -> AttemptInDoubt:
+    until = origin.now + doubt_window(state.requested.category)
+    return AttemptInDoubt(**origin.stamp(), attempt=attempt_id, doubt=cause, until=until)
+
+
+def doubt_window(category: Category) -> timedelta:
+    """How long a report may settle a doubt: a code for a sign-in is useless after minutes, a receipt is not."""
+    return timedelta(seconds=30) if category is Category.SECURITY else timedelta(minutes=15)
+
+
+def overdue(state: State, origin: Origin) -> Facts:
+    """Record what the passing of time alone decides: an attempt nobody finished, a doubt nobody settled, an expiry."""
+    lost = [a for a in state.attempts if a.evidence is Evidence.SENDING and a.deadline_at <= origin.now]
+    if lost:
+        return tuple(_doubt(state, attempt.id, "no_outcome", origin) for attempt in lost)
+    if state.ended or state.reached or _open(state):
+        return ()
+    if _doubt_is_over(state, origin.now) and state.requested.doubt is DoubtPolicy.DROP:
+        return (Failed(**origin.stamp(), reason="in_doubt: not sent again"),)
+    if state.requested.expires_at <= origin.now:
+        return (Expired(**origin.stamp()),)
+    return ()
+
+
+def set_aside(state: State, claims: int, origin: Origin) -> Facts:
+    """Give up on a notification whose handling has ended `claims` processes."""
+    if state.ended or state.reached:
+        return ()
+    return (Failed(**origin.stamp(), reason=f"set aside after {claims} crashes"),)
+
+
+_FACT_OF: dict[
+    ReportKind, type[Delivered | Bounced | Rejected | Complained | Opened | Clicked | Delayed | Unsubscribed]
+] = {
+    ReportKind.DELAYED: Delayed,
+    ReportKind.DELIVERED: Delivered,
+    ReportKind.BOUNCED: Bounced,
+    ReportKind.REJECTED: Rejected,
+    ReportKind.COMPLAINED: Complained,
+    ReportKind.OPENED: Opened,
+    ReportKind.CLICKED: Clicked,
+    ReportKind.UNSUBSCRIBED: Unsubscribed,
+}
+
+
+def report(state: State, attempt_id: UUID, told: Report, origin: Origin) -> Facts:
+    """Record a provider's report; a known one is no news, and of many opens or clicks the first ones are kept."""
+    attempt = state.attempt(attempt_id)
+    if attempt is None or told.key in attempt.reports:
+        return ()
+    if told.kind is ReportKind.DISPATCHED:
+        return _dispatched(attempt, told.reference, origin)
+    if _only_counted(attempt, told, origin.now):
+        return ()
+    fact = _FACT_OF[told.kind]
+    reported = fact(
+        **origin.stamp(), attempt=attempt_id, key=told.key, occurred_at=told.occurred_at, evidence=told.evidence
+    )
+    return (*_dispatched(attempt, told.reference, origin), reported)
+
+
+def _only_counted(attempt: Attempt, told: Report, now: datetime) -> bool:
+    at = told.occurred_at or now
+    if told.kind is ReportKind.OPENED and attempt.opens >= KEPT_TRACKING_EVENTS:
+        return attempt.first_opened_at is not None and at >= attempt.first_opened_at
+    if told.kind is ReportKind.CLICKED and attempt.clicks >= KEPT_TRACKING_EVENTS:
+        return attempt.first_clicked_at is not None and at >= attempt.first_clicked_at
+    return False
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# What is due next: derived, never invented. The agenda holds exactly this (promise I11).
+# ---------------------------------------------------------------------------------------------------------------
+
+
+class Due(msgspec.Struct, frozen=True):
+    """When a notification wants to be looked at again, and by whom."""
+
+    at: datetime
+    channel: Channel
+    lane: Lane
+
+
+def next_due(state: State) -> Due | None:
+    """Say when the notification is to be looked at again; None when there is nothing left to do."""
+    at = _next_time(state)
+    return None if at is None else Due(at, state.requested.channel, state.requested.lane)
+
+
+def sendable(state: State, now: datetime) -> bool:
+    """Whether an attempt may be started now."""
+    if state.ended or state.reached or _open(state):
+        return False
+    return _waits_until(state) <= now < state.requested.expires_at
+
+
+def _next_time(state: State) -> datetime | None:
+    open_attempts = _open(state)
+    if open_attempts:
+        return min(attempt.deadline_at for attempt in open_attempts)
+    if state.ended or state.reached:
+        return None
+    if state.attempts and state.attempts[-1].evidence is Evidence.IN_DOUBT:
+        return _waits_until(state)
+    return min(_waits_until(state), state.requested.expires_at)
+
+
+def _open(state: State) -> list[Attempt]:
+    return [attempt for attempt in state.attempts if attempt.evidence is Evidence.SENDING]
+
+
+def _waits_until(state: State) -> datetime:
+    if not state.attempts:
+        return state.requested.send_at or state.requested.recorded_at
+    last = state.attempts[-1]
+    waits = last.doubt_until if last.evidence is Evidence.IN_DOUBT else last.retry_at
+    return waits or last.started_at
+
+
+def _doubt_is_over(state: State, now: datetime) -> bool:
+    return bool(state.attempts) and state.attempts[-1].evidence is Evidence.IN_DOUBT and _waits_until(state) <= now
+
+
+def backoff(category: Category, attempts: int, *, jitter: float) -> timedelta:
+    """How long to wait after `attempts` tries: doubling, capped, spread by `jitter` (0..1) over its upper half."""
+    first, cap = (1.0, 30.0) if category is Category.SECURITY else (5.0, 900.0)
+    longest = min(cap, first * 2.0 ** min(attempts - 1, 20))
+    return timedelta(seconds=longest * (0.5 + jitter / 2))

@@ -1,0 +1,46 @@
+"""Whether a notification may be sent: pure rules in their order, each naming what it looked at."""
+
+import msgspec
+
+from ledger.notification import Requested
+from ledger.values import Category
+
+VERSION = "2026-11"
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Nothing forbids it."""
+
+
+class Suppress(msgspec.Struct, frozen=True):
+    """A rule forbids it; `inputs` are what the rule looked at, by name."""
+
+    rule: str
+    inputs: dict[str, str]
+
+
+Verdict = Send | Suppress
+
+
+class AllowList(msgspec.Struct, frozen=True):
+    """Who this installation may write to: addresses and domains, or everyone (`*`)."""
+
+    entries: frozenset[str]
+
+    def allows(self, address: str) -> bool:
+        """Whether an address, or its domain, is on the list."""
+        address = address.lower()
+        return "*" in self.entries or address in self.entries or address.rpartition("@")[2] in self.entries
+
+
+def judge(requested: Requested, address: str | None, allowed: AllowList) -> Verdict:
+    """Apply the rules in their order; the first that forbids decides."""
+    if not requested.template_version:
+        return Suppress("no_template", {"template": requested.template, "locale": requested.locale})
+    if requested.category is Category.MARKETING:
+        return Suppress("no_consent", {"category": requested.category.value, "consent": "none recorded"})
+    if address is None:
+        return Suppress("no_address", {"channel": requested.channel.value})
+    if not allowed.allows(address):
+        return Suppress("not_allowed_here", {"address_hash": requested.address_hash or ""})
+    return Send()

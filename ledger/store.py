@@ -1,0 +1,244 @@
+"""The ledger's tables in Postgres: append decisions, load streams, read in order."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from ledger import arrays
+from ledger.decision import AgendaRow, Reference, Take
+from ledger.errors import Refusal, UnavailableError
+
+# Append a batch of decisions, each whole or not at all.
+_APPEND = """
+SELECT refused, reasons FROM ledger.append_1(
+    %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b,
+    %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b
+)
+"""
+# All facts of some streams, in order, with the time of the database.
+_LOAD = """
+SELECT originator_id, originator_version, topic, state, notification_id, now() FROM ledger.stored_events
+WHERE originator_id = ANY(%b) ORDER BY originator_id, originator_version
+"""
+# The log from a position on; positions follow commit order, so nothing appears behind what was read.
+_READ = """
+SELECT originator_id, originator_version, topic, state, notification_id, now() FROM ledger.stored_events
+WHERE notification_id > %b ORDER BY notification_id LIMIT %b
+"""
+# What is known of some intake keys, with the time of the database.
+_TAKEN = """
+SELECT now(), k.key, i.body_hash, i.notifications, i.taken_at FROM unnest(%b::bytea[]) AS k (key)
+LEFT JOIN ledger.intake i USING (key)
+"""
+_NOW = "SELECT clock_timestamp()"
+_CONTENT = "SELECT body FROM ledger.content WHERE class = %b AND notification = %b AND digest = %b"
+_HEAD = "SELECT coalesce(max(notification_id), 0) FROM ledger.stored_events"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A stored fact as it lies there; `now` is the database's time of the reading."""
+
+    stream: UUID
+    version: int
+    topic: str
+    state: bytes
+    position: int
+    now: datetime
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What the intake knows of a key."""
+
+    body_hash: bytes
+    notifications: list[UUID]
+    taken_at: datetime
+
+
+class Encoded(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision as it is stored.
+
+    Facts are (stream, version, topic, state), contents (class, notification, digest, sealed body).
+    """
+
+    facts: Sequence[tuple[UUID, int, str, bytes]] = ()
+    guards: Sequence[tuple[UUID, int]] = ()
+    intake: tuple[bytes, bytes] | None = None
+    takes: Sequence[Take] = ()
+    contents: Sequence[tuple[str, UUID, bytes, bytes]] = ()
+    references: Sequence[Reference] = ()
+    agenda: Sequence[AgendaRow] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of facts and contents."""
+        return sum(len(fact[3]) for fact in self.facts) + sum(len(content[3]) for content in self.contents)
+
+
+async def connect(url: str, **options: Any) -> AsyncConnection[Any]:
+    """Open an autocommit connection that knows the column types; UnavailableError when the database does not answer."""
+    try:
+        connection = await AsyncConnection.connect(
+            url, autocommit=True, connect_timeout=5, application_name="notification-ledger", **options
+        )
+    except psycopg.OperationalError as exc:
+        raise UnavailableError("the database does not take connections") from exc
+    configure(connection)
+    return connection
+
+
+def configure(connection: AsyncConnection[Any]) -> None:
+    """Prepare every statement at its first use, and send columns as binary arrays."""
+    connection.prepare_threshold = 0
+    arrays.register(connection.adapters)
+
+
+def make_pool(url: str, *, size: int) -> AsyncConnectionPool[AsyncConnection[Any]]:
+    """Make a pool of reading connections; it is opened by its user."""
+
+    async def configured(connection: AsyncConnection[Any]) -> None:
+        configure(connection)
+
+    return AsyncConnectionPool(
+        url,
+        min_size=1,
+        max_size=size,
+        open=False,
+        configure=configured,
+        kwargs={"autocommit": True, "connect_timeout": 5, "application_name": "notification-ledger"},
+        timeout=10,
+    )
+
+
+class Store:
+    """Reads through a pool; appends on one connection of its own, so that a batch is never held up by readers."""
+
+    def __init__(self, url: str, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
+        self._url = url
+        self._pool = pool
+        self._appender: AsyncConnection[Any] | None = None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Lend a connection for working tables."""
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
+            raise UnavailableError("the database does not answer") from exc
+
+    async def appender(self) -> AsyncConnection[Any]:
+        """Return the appending connection, opened anew when it was lost."""
+        if self._appender is None or self._appender.closed:
+            self._appender = await connect(self._url, options="-c statement_timeout=10s -c lock_timeout=5s")
+        return self._appender
+
+    async def append(self, decisions: Sequence[Encoded]) -> dict[int, Refusal]:
+        """Store a batch in one commit; returns the refused ones by index. Raises what psycopg raises."""
+        connection = await self.appender()
+        row = await (await connection.execute(_APPEND, _columns(decisions), binary=True)).fetchone()
+        refused, reasons = row or ((), ())
+        return {index: Refusal(reason) for index, reason in zip(refused, reasons, strict=True)}
+
+    async def load(self, streams: Iterable[UUID]) -> list[Row]:
+        """Read all facts of some streams, ordered by stream and version."""
+        async with self.connection() as connection:
+            return await _rows(connection, _LOAD, (arrays.Uuids(list(streams)),))
+
+    async def read(self, *, after: int, limit: int) -> list[Row]:
+        """Read the log in order, from behind a position."""
+        async with self.connection() as connection:
+            return await _rows(connection, _READ, (after, limit))
+
+    async def taken(self, keys: Sequence[bytes]) -> tuple[datetime, dict[bytes, Taken]]:
+        """Return the database's time, and what the intake knows of these keys."""
+        async with self.connection() as connection:
+            rows = await (await connection.execute(_TAKEN, (arrays.Bytes(keys),), binary=True)).fetchall()
+        known = {key: Taken(body_hash, list(ids), at) for _, key, body_hash, ids, at in rows if body_hash is not None}
+        return rows[0][0], known
+
+    async def now(self) -> datetime:
+        """Return the database's time."""
+        async with self.connection() as connection:
+            row = await (await connection.execute(_NOW, binary=True)).fetchone()
+        return row[0]  # type: ignore[index, no-any-return]  # this statement always returns one row
+
+    async def head(self) -> int:
+        """Return the last position of the log, 0 when it is empty."""
+        async with self.connection() as connection:
+            row = await (await connection.execute(_HEAD, binary=True)).fetchone()
+        return int(row[0]) if row else 0
+
+    async def content(self, retention: str, notification: UUID, digest: bytes) -> bytes | None:
+        """Return the sealed words of a notification, None when their time is over."""
+        async with self.connection() as connection:
+            row = await (await connection.execute(_CONTENT, (retention, notification, digest), binary=True)).fetchone()
+        return bytes(row[0]) if row else None
+
+    async def aclose(self) -> None:
+        """Close the appending connection; the pool belongs to its maker."""
+        if self._appender is not None:
+            await self._appender.close()
+
+
+async def _rows(connection: AsyncConnection[Any], statement: str, given: tuple[Any, ...]) -> list[Row]:
+    cursor = await connection.execute(statement, given, binary=True)
+    return [Row(*row) for row in await cursor.fetchall()]
+
+
+def _columns(decisions: Sequence[Encoded]) -> tuple[Any, ...]:
+    numbered = list(enumerate(decisions))
+    facts = [(i, *fact) for i, d in numbered for fact in d.facts]
+    guards = [(i, *guard) for i, d in numbered for guard in d.guards]
+    intakes = [(i, *d.intake) for i, d in numbered if d.intake]
+    takes = [(i, take) for i, d in numbered for take in d.takes]
+    contents = [(i, *content) for i, d in numbered for content in d.contents]
+    references = [(i, reference) for i, d in numbered for reference in d.references]
+    agenda = [(i, row) for i, d in numbered for row in d.agenda]
+    return (
+        arrays.Integers([fact[0] for fact in facts]),
+        arrays.Uuids([fact[1] for fact in facts]),
+        arrays.Bigints([fact[2] for fact in facts]),
+        arrays.Texts([fact[3] for fact in facts]),
+        arrays.Bytes([fact[4] for fact in facts]),
+        arrays.Integers([guard[0] for guard in guards]),
+        arrays.Uuids([guard[1] for guard in guards]),
+        arrays.Bigints([guard[2] for guard in guards]),
+        arrays.Integers([intake[0] for intake in intakes]),
+        arrays.Bytes([intake[1] for intake in intakes]),
+        arrays.Bytes([intake[2] for intake in intakes]),
+        arrays.Texts([_begun(decisions[intake[0]]) for intake in intakes]),
+        arrays.Integers([i for i, _ in takes]),
+        arrays.Texts([take.key for _, take in takes]),
+        arrays.Times([take.window_start for _, take in takes]),
+        arrays.Numerics([take.amount for _, take in takes]),
+        arrays.Numerics([take.limit for _, take in takes]),
+        arrays.Integers([content[0] for content in contents]),
+        arrays.Texts([content[1] for content in contents]),
+        arrays.Uuids([content[2] for content in contents]),
+        arrays.Bytes([content[3] for content in contents]),
+        arrays.Bytes([content[4] for content in contents]),
+        arrays.Integers([i for i, _ in references]),
+        arrays.Texts([reference.provider for _, reference in references]),
+        arrays.Texts([reference.reference for _, reference in references]),
+        arrays.Uuids([reference.notification for _, reference in references]),
+        arrays.Uuids([reference.attempt for _, reference in references]),
+        arrays.Integers([i for i, _ in agenda]),
+        arrays.Uuids([row.notification for _, row in agenda]),
+        arrays.Texts([row.due.channel.value if row.due else None for _, row in agenda]),
+        arrays.Texts([row.due.lane.value if row.due else None for _, row in agenda]),
+        arrays.Times([row.due.at if row.due else None for _, row in agenda]),
+        arrays.Bigints([row.version for _, row in agenda]),
+        arrays.Uuids([row.settles for _, row in agenda]),
+    )
+
+
+def _begun(decision: Encoded) -> str:
+    """Write the notifications that begin with a decision as an array literal: arrays of arrays must be rectangular."""
+    return "{" + ",".join(str(fact[0]) for fact in decision.facts if fact[1] == 1) + "}"

@@ -1,0 +1,166 @@
+"""Frozen values that cross the borders between packages: what is wanted, what is said, what came of it."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+
+class Channel(StrEnum):
+    """The way a notification takes to a person."""
+
+    EMAIL = "email"
+    SMS = "sms"
+    PUSH = "push"
+
+
+class Category(StrEnum):
+    """Why a person is told; decides consent, backoff and how long a doubt may last."""
+
+    SECURITY = "security"
+    TRANSACTIONAL = "transactional"
+    OPERATIONAL = "operational"
+    MARKETING = "marketing"
+
+
+class Lane(StrEnum):
+    """How soon it must leave; each lane is claimed for itself."""
+
+    URGENT = "urgent"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class DoubtPolicy(StrEnum):
+    """What happens when nobody can say whether a provider took a request and no report settles it in time."""
+
+    RESEND = "resend"
+    DROP = "drop"
+
+
+class Personal(msgspec.Struct, frozen=True, tag="personal"):
+    """What a fact knows of a person: sealed in storage, readable only while the person's key exists."""
+
+    address: str | None = None
+    name: str | None = None
+    data: dict[str, Any] = {}
+
+
+class Redacted(msgspec.Struct, frozen=True, tag="redacted"):
+    """Stands where personal data stood: their key has been destroyed, or the reader was not given it."""
+
+
+REDACTED = Redacted()
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What is said: exactly what the provider is given, without tags and attempt id (promise I26)."""
+
+    sender: str
+    subject: str
+    html: str
+    text: str
+
+    def digest(self) -> bytes:
+        """Return the 32-byte SHA-256 of the content's canonical JSON."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).digest()
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """One notification that a message asks for, with everything the catalogue resolved for it.
+
+    `recipient` is the platform's user id, or None when only an address is known. `template` names a folder of
+    `templates/messages`; `template_version` is the digest of its files. `catalogue` is the digest of the catalogue.
+    `references` are the ids that support staff search by (order, ticket …). `retention` is the content's class.
+    """
+
+    type: str
+    channel: Channel
+    category: Category
+    lane: Lane
+    recipient: str | None
+    personal: Personal
+    locale: str
+    template: str
+    template_version: str
+    catalogue: str
+    doubt: DoubtPolicy
+    expires_after: timedelta
+    references: dict[str, str] = {}
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+    retention: str = "standard"
+
+
+class Accepted(msgspec.Struct, frozen=True, tag="accepted"):
+    """The provider took it and named it."""
+
+    reference: str
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """The provider will never take this one message: its address or its content is at fault."""
+
+    code: str
+
+
+class Postponed(msgspec.Struct, frozen=True, tag="postponed"):
+    """The provider certainly did not take it now; a later attempt may succeed. Also for every fault of ours.
+
+    `ours` marks a fault that an operator must mend (credentials, quota, unverified sender): it is alerted.
+    """
+
+    code: str
+    retry_after: timedelta | None = None
+    ours: bool = False
+
+
+class InDoubt(msgspec.Struct, frozen=True, tag="in_doubt"):
+    """Nobody can say whether the provider took it (no reply, a 5xx, a reset after the first byte)."""
+
+    cause: str
+
+
+Outcome = Accepted | Refused | Postponed | InDoubt
+
+
+class ReportKind(StrEnum):
+    """What a provider says of a message that it took, in the words of the facts it becomes."""
+
+    DISPATCHED = "dispatched"
+    DELAYED = "delayed"
+    DELIVERED = "delivered"
+    BOUNCED = "bounced"
+    REJECTED = "rejected"
+    COMPLAINED = "complained"
+    OPENED = "opened"
+    CLICKED = "clicked"
+    UNSUBSCRIBED = "unsubscribed"
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """A verified report of a provider. The same event always has the same `key`; `reference` is the provider's id.
+
+    `notification` and `attempt` are the ids that we sent along, None where the provider did not return them.
+    `evidence` holds the provider's codes only: never an address, never free text that may carry one.
+    """
+
+    provider: str
+    reference: str
+    kind: ReportKind
+    key: str
+    notification: UUID | None = None
+    attempt: UUID | None = None
+    occurred_at: datetime | None = None
+    evidence: dict[str, str] = {}
+
+
+def utc(moment: datetime) -> datetime:
+    """Return an aware time in UTC; a naive one is a programming error."""
+    if moment.tzinfo is None:
+        raise ValueError("a time without an offset")
+    return moment.astimezone(UTC)
