@@ -120,6 +120,7 @@ class Ses:
             read_timeout=read_timeout.total_seconds(),
             max_pool_connections=max_connections,
             parameter_validation=False,
+            user_agent="notification-ledger",
             http_session_cls=Wire,
         )
         resources = AsyncExitStack()
