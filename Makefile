@@ -1,0 +1,42 @@
+# Variables given on the command line reach the programs as environment: make sandbox PORT=9090.
+PYTHON ?= python3
+BIN := .venv/bin
+INPUTS := run sandbox dev
+
+.PHONY: sandbox test bench lint lock clean
+
+sandbox: .venv/sandbox.stamp  ## the whole service in one process; PORT=, DATA=, DEMO=0
+	@exec $(BIN)/notification-ledger sandbox
+
+test: .venv/dev.stamp  ## all checks and tests, on real servers
+	$(BIN)/python -m tests.support.servers run -- $(BIN)/tox
+
+bench: .venv/dev.stamp  ## the speed table of this machine; JSON=, ONLY=
+	@exec $(BIN)/python -m bench
+
+lint: .venv/dev.stamp  ## the checks alone, without tests
+	$(BIN)/tox -q run -e lint,types,imports
+
+lock: .venv/dev.stamp  ## pin requirements/*.in with hashes and no index address; LOCK=--upgrade for newer ones
+	for name in $(INPUTS); do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links $(LOCK) -o requirements/$$name.txt requirements/$$name.in || exit 1; done
+
+clean:  ## everything that can be made again; the sandbox's data stay
+	rm -rf .venv .tox build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo 'this Python has no venv; run: apt-get install python3-venv'; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/sandbox.stamp: requirements/sandbox.txt pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --require-hashes -r requirements/sandbox.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: requirements/dev.txt .venv/sandbox.stamp
+	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
