@@ -14,7 +14,7 @@ from templates.direct import DirectRequest, examine_request, wanted_directly
 from templates.entries import Kind, Rule
 from templates.envelope import Envelope, Fault, MessageRejectedError, UnknownMessageError, examine, rejection
 from templates.files import MESSAGES
-from templates.shapes import SCALARS, is_locale
+from templates.shapes import SCALARS, is_locale, is_sender
 
 CATALOGUE = Path(__file__).parent / "catalogue.yaml"
 
@@ -115,6 +115,8 @@ def load(path: Path | None = None, *, messages: Path = MESSAGES) -> Catalogue:
     digest = hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
     if not is_locale(document.locale):
         checker.fault(("locale",), SCALARS["locale"][1])
+    if not is_sender(document.sender):
+        checker.fault(("sender",), "must be a From header such as Example Shop <shop@shop.example>")
     kinds = compile_kinds(document, digest=digest, messages=messages, checker=checker)
     rules = compile_rules(document, kinds=kinds, checker=checker)
     checker.done()

@@ -92,6 +92,8 @@ def _check_kind(where: Where, declared: NotificationDeclaration, checker: Checke
             checker.fault((*where, "fallback", "channel"), "is one of the channels already")
     if len(set(declared.channels)) < len(declared.channels):
         checker.fault((*where, "channels"), "names a channel twice")
+    for name in sorted({"name", "brand", "lang"} & {name.removesuffix("?") for name in declared.data}):
+        checker.fault((*where, "data", name), "is a name that every template has already")
     for name, source in declared.references.items():
         if "id" not in {str(declared.data.get(source)), str(declared.data.get(f"{source}?"))}:
             checker.fault((*where, "references", name), f"{source!r} is no id among the data")

@@ -1,5 +1,6 @@
 """The direct request for one notification (`POST /v1/notifications`): read strictly, resolved by the same catalogue."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -35,6 +36,7 @@ class DirectRequest(msgspec.Struct, frozen=True, kw_only=True):
         return {Channel.EMAIL: self.email, Channel.SMS: self.phone}.get(channel)
 
 
+_KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _PERSON = {"user_id?": "id", "email?": "email", "phone?": "phone", "name?": "line", "locale?": "locale"}
 _RECIPIENT = compile_record(_PERSON)
 _FORM = compile_record(
@@ -61,6 +63,10 @@ def examine_request(body: bytes, *, now: datetime) -> tuple[DirectRequest, list[
     raw, faults = read_object(body)
     form = _FORM.read(raw, "", faults)
     person = form.get("recipient") or {}
+    kind = form.get("type") or ""
+    if kind and not _KIND.fullmatch(kind):
+        faults.append(Fault("type", "must be a name such as order_shipped"))
+        kind = ""
     recipient, data = raw.get("recipient"), raw.get("data")
     _refuse_others(raw, {*_FORM.names, "data"}, "", faults)
     _refuse_others(recipient if isinstance(recipient, dict) else {}, _RECIPIENT.names, "recipient", faults)
@@ -69,7 +75,7 @@ def examine_request(body: bytes, *, now: datetime) -> tuple[DirectRequest, list[
     send_at, expires_at = read_time(form.get("send_at")), read_time(form.get("expires_at"))
     _check_times(send_at, expires_at, now=now, faults=faults)
     request = DirectRequest(
-        type=form.get("type") or "",
+        type=kind,
         user_id=person.get("user_id"),
         email=person.get("email"),
         phone=person.get("phone"),

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from email.utils import parseaddr
 from typing import Any
 
 import msgspec
@@ -87,6 +88,11 @@ def is_email(value: object) -> bool:
     )
 
 
+def is_sender(value: object) -> bool:
+    """Tell whether a value can be a From header: an address, or a display name with one behind it (RFC 5322)."""
+    return isinstance(value, str) and value.isprintable() and is_email(parseaddr(value)[1])
+
+
 def is_phone(value: object) -> bool:
     return isinstance(value, str) and _PHONE.fullmatch(value) is not None
 
@@ -109,7 +115,7 @@ def decimal_of(value: float | str) -> Decimal:
 
 SCALARS: dict[str, tuple[Callable[[object], bool], str]] = {
     "id": (is_identifier, "must be a string of 1 to 200 printable characters"),
-    "text": (is_text, f"must be a string of at most {MAX_TEXT} characters without control characters"),
+    "text": (is_text, f"must be a string of at most {MAX_TEXT} characters without controls"),
     "line": (is_line, f"must be a string of at most {MAX_LINE} characters on one line"),
     "integer": (is_integer, "must be a whole number"),
     "number": (is_number, "must be a number"),
@@ -146,7 +152,7 @@ class Listing(msgspec.Struct, frozen=True):
     def read(self, value: Any, path: str, faults: list[Fault]) -> Any:
         if not isinstance(value, list):
             faults.append(Fault(path, "must be a list"))
-            return []
+            return None
         return [self.element.read(element, f"{path}[{index}]", faults) for index, element in enumerate(value)]
 
 
@@ -159,7 +165,7 @@ class Record(msgspec.Struct, frozen=True):
     def read(self, value: Any, path: str, faults: list[Fault]) -> Any:
         if not isinstance(value, dict):
             faults.append(Fault(path, "must be an object"))
-            return {}
+            return None
         taken = {}
         for name, shape, required in self.members:
             member = value.get(name)
@@ -186,6 +192,9 @@ def compile_shape(spec: object) -> Shape:
 
 def compile_record(spec: dict[str, Any]) -> Record:
     """Compile a mapping of names to shapes. Raises ValueError."""
+    for name in spec:
+        if not name.removesuffix("?").isidentifier():
+            raise ValueError(f"{name!r} is no name that a template could use")
     members = tuple(
         (name.removesuffix("?"), compile_shape(shape), not name.endswith("?")) for name, shape in spec.items()
     )
