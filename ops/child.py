@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-# linux/prctl.h, linux/capability.h
-PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
+# linux/prctl.h, linux/securebits.h, linux/capability.h
+PR_SET_PDEATHSIG, PR_SET_SECUREBITS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 28, 47, 2
+NO_SETUID_FIXUP = 1 << 2
 CAP_DAC_OVERRIDE, CAPABILITY_VERSION_3 = 1, 0x20080522
 
 
@@ -39,7 +40,8 @@ def before_exec(
 
     def become(user: pwd.struct_passwd) -> None:
         if shut_out:
-            check(libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
+            # Keeps the capabilities beyond setuid, and has access(2), which initdb asks, count them.
+            check(libc.prctl(PR_SET_SECUREBITS, NO_SETUID_FIXUP, 0, 0, 0))
         os.setgroups([])
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)

@@ -23,14 +23,14 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def template(postgres_url: str) -> str:
+def database_template(postgres_url: str) -> str:
     return postgres.template(postgres_url)
 
 
 @pytest.fixture
-def database(postgres_url: str, template: str) -> Iterator[postgres.Database]:
+def database(postgres_url: str, database_template: str) -> Iterator[postgres.Database]:
     """A migrated database that is this test's alone: `.url` (application), `.owner_url`, `.superuser_url`."""
-    with postgres.fresh_database(postgres_url, template) as fresh:
+    with postgres.fresh_database(postgres_url, database_template) as fresh:
         yield fresh
 
 

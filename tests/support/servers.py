@@ -33,7 +33,8 @@ def main(arguments: list[str]) -> int:
 @contextlib.contextmanager
 def _servers() -> Iterator[dict[str, str]]:
     with contextlib.ExitStack() as stack:
-        stack.callback(_say, "stopped what was started")
+        if not (os.environ.get("TEST_DATABASE_URL") and rabbitmq.given()):
+            stack.callback(_say, "stopped what was started")
         database = stack.enter_context(postgres.running())
         _say("found Postgres" if os.environ.get("TEST_DATABASE_URL") else "started a Postgres of our own")
         broker = stack.enter_context(_broker())
