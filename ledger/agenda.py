@@ -1,7 +1,7 @@
 """What is due: claimed by competing workers, each row by one of them at a time."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -36,7 +36,7 @@ CROSS JOIN LATERAL (
 """
 # Give rows back that this owner did not handle, not to be claimed before a time.
 _WAIT = """
-UPDATE ledger.agenda SET owner = NULL, claims = 0, lease_until = '-infinity', wait_until = %(until)b
+UPDATE ledger.agenda SET owner = NULL, claims = 0, lease_until = '-infinity', wait_until = now() + %(pause)b
 WHERE notification = ANY(%(notifications)b) AND owner = %(owner)b
 """
 # How much is due, and for how long the oldest has been.
@@ -83,10 +83,10 @@ async def until_next(connection: AsyncConnection[Any], channel: Channel) -> time
 
 
 async def wait(
-    connection: AsyncConnection[Any], notifications: Sequence[UUID], *, owner: UUID, until: datetime
+    connection: AsyncConnection[Any], notifications: Sequence[UUID], *, owner: UUID, pause: timedelta
 ) -> None:
     """Give rows back unhandled (a clean stop, our own waiting): not a crash, so `claims` goes to 0."""
-    given = {"notifications": arrays.Uuids(notifications), "owner": owner, "until": until}
+    given = {"notifications": arrays.Uuids(notifications), "owner": owner, "pause": pause}
     await connection.execute(_WAIT, given, binary=True)
 
 

@@ -47,10 +47,14 @@ class Signals:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def wake(self, name: str) -> None:
+        """Wake who waits for a name in this process."""
+        self._events[name].set()
+
     def raise_(self, names: Iterable[str]) -> None:
         """Wake this process now, and the others soon; many signals of one name become one."""
         for name in names:
-            self._events[name].set()
+            self.wake(name)
             self._outgoing.add(name)
         self._send.set()
 

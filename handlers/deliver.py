@@ -1,0 +1,187 @@
+"""Delivery of one item: decide, render, record the intent, make one request, record what came of it."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+import msgspec
+import structlog
+
+from handlers.metrics import Metrics
+from handlers.worker import Lease
+from ledger import notification
+from ledger.decision import Decision, SaidContent
+from ledger.errors import OverloadedError, RefusedError, UnavailableError
+from ledger.ledger import Ledger, Loaded
+from ledger.notification import Facts, Intent, Origin, State
+from ledger.policy import VERSION as POLICY_VERSION
+from ledger.policy import AllowList, Suppress, judge
+from ledger.values import Channel, Outcome, Personal, Postponed
+from providers.contract import Provider, Sending
+from templates.rendering import Rendered, Renderer, RenderError
+
+SET_ASIDE_AFTER = 5
+# What may pass between reading the monotonic clock and the provider's reading of ours.
+_MARGIN = timedelta(seconds=2)
+_INSIST_EVERY = 0.5
+_BY = "deliver"
+
+_log = structlog.get_logger("handlers.deliver")
+
+
+class Deliver:
+    """Delivers one channel through its provider (handlers.worker.Handler)."""
+
+    def __init__(
+        self, ledger: Ledger, renderer: Renderer, provider: Provider, *, allowed: AllowList, metrics: Metrics
+    ) -> None:
+        self.channel: Channel = provider.channel
+        self._ledger = ledger
+        self._renderer = renderer
+        self._provider = provider
+        self._allowed = allowed
+        self._metrics = metrics
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Make no more requests: an intent whose request has not begun is recorded as certainly not sent."""
+        self._stopping = True
+
+    async def handle(self, lease: Lease, loaded: Loaded, prepared: asyncio.Event) -> None:
+        """Take the next step that the facts and the time call for."""
+        claims, origin = lease.claim.claims, _origin(loaded.now())
+        if claims > SET_ASIDE_AFTER:
+            self._metrics.set_aside.labels(self.channel.value).inc()
+            _log.error("set_aside", notification_id=str(loaded.stream), claims=claims)
+            await self._record(lease, loaded, lambda state, at: notification.set_aside(state, claims, at))
+        elif notification.overdue(loaded.state, origin):
+            await self._record(lease, loaded, notification.overdue)
+        elif not notification.sendable(loaded.state, origin.now):
+            await self._record(lease, loaded, lambda _state, _at: ())
+        else:
+            await self._send_or_end(lease, loaded, prepared)
+
+    async def _send_or_end(self, lease: Lease, loaded: Loaded, prepared: asyncio.Event) -> None:
+        requested = loaded.state.requested
+        personal = requested.personal if isinstance(requested.personal, Personal) else Personal()
+        verdict = judge(requested, personal.address, self._allowed)
+        if isinstance(verdict, Suppress):
+            said = (verdict.rule, POLICY_VERSION, verdict.inputs)
+            await self._record(lease, loaded, lambda state, at: notification.suppress(state, said, at))
+            return
+        try:
+            rendered = self._renderer.render(requested.template, locale=requested.locale, personal=personal)
+        except RenderError as exc:
+            code = exc.code
+            await self._record(lease, loaded, lambda state, at: notification.give_up_rendering(state, code, at))
+            return
+        await self._attempt(lease, loaded, rendered, prepared, address=personal.address or "")
+
+    async def _attempt(
+        self, lease: Lease, loaded: Loaded, rendered: Rendered, prepared: asyncio.Event, *, address: str
+    ) -> None:
+        """Intent, request, outcome: in this order, whatever happens between them (promises I5 and I6)."""
+        attempt = uuid4()
+        started = await self._ledger.change(
+            loaded.stream, self._intent(attempt, rendered, address=address), known=loaded
+        )
+        prepared.set()
+        if started is None or started.state.attempt(attempt) is None:
+            await self._record(lease, started or loaded, lambda _state, _at: ())
+            return
+        sending = Sending(notification=loaded.stream, attempt=attempt, address=address, content=rendered.content)
+        outcome = await self._request(lease, sending)
+        await self._settle(lease, started, attempt, outcome)
+
+    def _intent(
+        self, attempt: UUID, rendered: Rendered, *, address: str
+    ) -> Callable[[Loaded, datetime], Decision | None]:
+        digest = rendered.content.digest()
+
+        def decide(loaded: Loaded, now: datetime) -> Decision | None:
+            intent = Intent(
+                attempt=attempt,
+                provider=self._provider.name,
+                address_hash=self._ledger.identity.address_hash(address),
+                digest=digest,
+                template_version=rendered.template_version,
+                locale=rendered.locale,
+                deadline_at=now + self._provider.deadline + _MARGIN,
+            )
+            facts = notification.start_attempt(loaded.state, intent, _origin(now))
+            if not facts:
+                return None
+            is_new = loaded.state.rendered != digest
+            return Decision(facts=loaded.next(facts), contents=_said(loaded, rendered, digest) if is_new else ())
+
+        return decide
+
+    async def _request(self, lease: Lease, sending: Sending) -> Outcome:
+        """Make the one request of this attempt, unless it could outlive the lease or we are stopping."""
+        if self._stopping:
+            return Postponed("stopped_before_sending", retry_after=timedelta(0))
+        if lease.left() < self._provider.deadline + _MARGIN:
+            return Postponed("too_late_in_the_lease", retry_after=timedelta(0))
+        began = time.monotonic()
+        outcome = await self._provider.send(sending)
+        self._count(outcome, time.monotonic() - began)
+        return outcome
+
+    def _count(self, outcome: Outcome, seconds: float) -> None:
+        name = type(outcome).__struct_config__.tag
+        self._metrics.attempts.labels(self.channel.value, self._provider.name, name).inc()
+        self._metrics.attempt_seconds.labels(self.channel.value, self._provider.name).observe(seconds)
+        if isinstance(outcome, Postponed) and outcome.ours:
+            self._metrics.provider_faults.labels(self._provider.name, outcome.code).inc()
+            _log.error("provider_fault_of_ours", provider=self._provider.name, code=outcome.code)
+
+    async def _settle(self, lease: Lease, started: Loaded, attempt: UUID, outcome: Outcome) -> None:
+        wait = _wait_after(started.state, outcome)
+
+        def facts(state: State, origin: Origin) -> Facts:
+            return notification.settle(state, attempt, outcome, origin, retry_at=origin.now + wait)
+
+        while True:
+            try:
+                await self._record(lease, started, facts)
+            except (UnavailableError, OverloadedError, RefusedError):
+                # The outcome is known and must not be lost while this process lives; if it dies, the attempt is in
+                # doubt, which is the truth then.
+                await asyncio.sleep(_INSIST_EVERY)
+            else:
+                return
+
+    async def _record(self, lease: Lease, loaded: Loaded, decide: Callable[[State, Origin], Facts]) -> None:
+        """Append what is decided and end the lease; where nothing is new, the agenda is still put right."""
+
+        def decided(current: Loaded, now: datetime) -> Decision:
+            return Decision(facts=current.next(decide(current.state, _origin(now))), settles=lease.owner)
+
+        after = await self._ledger.change(loaded.stream, decided, known=loaded)
+        if after is not None and after.state.ended is not None and loaded.state.ended is None:
+            reason = (after.state.reason or "").split(":", maxsplit=1)[0]
+            self._metrics.ended.labels(self.channel.value, after.state.ended.value, reason).inc()
+
+
+def _origin(now: datetime) -> Origin:
+    return Origin(now=now, cause="agenda", by=_BY)
+
+
+def _said(loaded: Loaded, rendered: Rendered, digest: bytes) -> tuple[SaidContent, ...]:
+    if loaded.key is None:
+        return ()
+    body = msgspec.json.encode(rendered.content)
+    return (SaidContent(loaded.state.requested.retention, loaded.stream, digest, body, loaded.key),)
+
+
+def _wait_after(state: State, outcome: Outcome) -> timedelta:
+    """How long a postponed attempt waits: as its category says, and never shorter than the provider asks."""
+    if isinstance(outcome, Postponed) and outcome.retry_after == timedelta(0):
+        return timedelta(0)
+    jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
+    own = notification.backoff(state.requested.category, len(state.attempts), jitter=jitter)
+    asked = outcome.retry_after if isinstance(outcome, Postponed) else None
+    return max(own, asked or own)

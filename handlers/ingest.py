@@ -1,0 +1,268 @@
+"""Messages from RabbitMQ: taken in by batches, acked after the commit, and never in each other's way."""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import aio_pika
+import structlog
+from aio_pika import ExchangeType
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aiormq.exceptions import AMQPError
+
+from handlers.intake import Conflicting, Result, TakeIn, TakenIn
+from handlers.metrics import Metrics
+from ledger.clock import Clock
+from ledger.errors import LedgerError
+from ledger.set_aside import TRIES, Refusal, SetAside
+from templates.envelope import MessageRejectedError, UnknownMessageError
+
+URGENT = "notification-ledger.ingest.urgent"
+NORMAL = "notification-ledger.ingest"
+DEAD = "notification-ledger.ingest.dead"
+EXCHANGES = {
+    URGENT: ("user.events",),
+    NORMAL: ("order.events", "payment.events", "inventory.events", "support.events", "marketing.events"),
+}
+BATCH = 200
+PREFETCH = 400
+_DELIVERY_LIMIT = 100
+_PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+_log = structlog.get_logger("handlers.ingest")
+T = TypeVar("T")
+
+
+class Ingest:
+    """Consumes the two queues and drains the broker's dead ones; each queue has a channel and a prefetch of its own."""
+
+    def __init__(
+        self, amqp_url: str, take_in: TakeIn, set_aside: SetAside, clock: Clock, metrics: Metrics, *, by: str = "ingest"
+    ) -> None:
+        self._url = amqp_url
+        self._take_in = take_in
+        self._set_aside = set_aside
+        self._clock = clock
+        self._metrics = metrics
+        self._by = by
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Take nothing new; the batch in hand is finished, the rest goes back to the broker."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Consume until stopped; a lost connection is made anew, and the broker gives back what was not acked."""
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                await self._consume_all()
+                failures = 0
+            except (AMQPError, OSError, LedgerError, TimeoutError, RuntimeError) as exc:
+                _log.warning("ingest_interrupted", error=type(exc).__name__)
+                await self._pause(failures)
+                failures += 1
+
+    async def _consume_all(self) -> None:
+        connection = await aio_pika.connect(self._url, timeout=10)
+        async with connection:
+            await declare(connection)
+            handlers: dict[str, Callable[[Sequence[AbstractIncomingMessage]], Awaitable[None]]] = {
+                URGENT: self._handle,
+                NORMAL: self._handle,
+                DEAD: self._bury,
+            }
+            consumers = [_Consumer(queue, handle, self._stopping) for queue, handle in handlers.items()]
+            self._metrics.broker_connected.set(1)
+            try:
+                await _together([consumer.run(connection) for consumer in consumers])
+            finally:
+                self._metrics.broker_connected.set(0)
+
+    async def _handle(self, messages: Sequence[AbstractIncomingMessage]) -> None:
+        """Take in a batch; one that was given to us before is handled alone, and acked before the next is touched."""
+        if messages[0].redelivered:
+            await self._handle_again(messages[0])
+        else:
+            started = time.monotonic()
+            bodies = [message.body for message in messages]
+            results = await self._insist(lambda: self._take_in.messages(bodies, by=self._by))
+            for message, result in zip(messages, results, strict=True):
+                await self._finish(message.body, result)
+            self._metrics.ingestion_seconds.observe(time.monotonic() - started)
+        await messages[-1].ack(multiple=True)
+
+    async def _handle_again(self, message: AbstractIncomingMessage) -> None:
+        """Count the try before looking inside: these bytes may be what ended the process that had them before."""
+        body = message.body
+        tries = await self._insist(lambda: self._set_aside.try_again(body))
+        if tries >= TRIES:
+            await self._keep(body, Refusal(reason="killer", faults=_killer(tries)))
+            self._metrics.messages.labels("unknown", "killer").inc()
+            return
+        (result,) = await self._insist(lambda: self._take_in.messages([body], by=self._by))
+        await self._finish(body, result)
+        await self._insist(lambda: self._set_aside.forget_tries(body))
+
+    async def _bury(self, messages: Sequence[AbstractIncomingMessage]) -> None:
+        for message in messages:
+            await self._keep(message.body, Refusal(reason="given_up_by_the_broker"))
+        await messages[-1].ack(multiple=True)
+
+    async def _finish(self, body: bytes, result: Result) -> None:
+        """Keep what was refused; only then may it be acked."""
+        self._metrics.messages.labels(*_counted(result)).inc()
+        match result:
+            case TakenIn():
+                return
+            case UnknownMessageError():
+                _log.info("unknown_message_type", message_type=result.message_type)
+            case MessageRejectedError() | Conflicting():
+                await self._keep(body, refusal_of(result))
+
+    async def _keep(self, body: bytes, refusal: Refusal) -> None:
+        await self._insist(lambda: self._set_aside.keep(body, refusal, origin="amqp", now=self._clock.now()))
+        _log.warning("dead_letter", reason=refusal.reason, message_type=refusal.type, message_id=refusal.message_id)
+
+    async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do it until our own database lets us: its trouble is never the message's (no nack, no further count)."""
+        failures = 0
+        while True:
+            try:
+                return await work()
+            except LedgerError as exc:
+                if self._stopping.is_set():
+                    raise
+                _log.warning("ingest_waits", error=type(exc).__name__)
+                await self._pause(failures)
+                failures += 1
+
+    async def _pause(self, failures: int) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PAUSES[min(failures, len(_PAUSES) - 1)]):
+                await self._stopping.wait()
+
+
+class _Consumer:
+    """Reads one queue into a local buffer, and hands batches from it to a handler, in order."""
+
+    def __init__(
+        self,
+        queue: str,
+        handle: Callable[[Sequence[AbstractIncomingMessage]], Awaitable[None]],
+        stopping: asyncio.Event,
+    ) -> None:
+        self._queue = queue
+        self._handle = handle
+        self._stopping = stopping
+        self._buffer: deque[AbstractIncomingMessage] = deque()
+        self._wake = asyncio.Event()
+        self._lost = False
+
+    async def run(self, connection: AbstractConnection) -> None:
+        channel: AbstractChannel = await connection.channel()
+        await channel.set_qos(prefetch_count=PREFETCH)
+        channel.close_callbacks.add(self._on_lost)
+        queue = await channel.get_queue(self._queue)
+        await queue.consume(self._on_message)
+        stop = asyncio.create_task(self._stopping.wait())
+        stop.add_done_callback(lambda _: self._wake.set())
+        try:
+            while not self._stopping.is_set():
+                await self._wake.wait()
+                self._wake.clear()
+                while self._buffer and not self._stopping.is_set() and not self._lost:
+                    await self._handle(self._next_batch())
+                if self._lost:
+                    raise ConnectionError(f"the channel of {self._queue} was lost")
+        finally:
+            stop.cancel()
+
+    async def _on_message(self, message: AbstractIncomingMessage) -> None:
+        self._buffer.append(message)
+        self._wake.set()
+
+    def _on_lost(self, *_: object) -> None:
+        self._lost = True
+        self._wake.set()
+
+    def _next_batch(self) -> list[AbstractIncomingMessage]:
+        """Take what is there, without waiting for more; a redelivered message is a batch of its own."""
+        batch = [self._buffer.popleft()]
+        while not batch[0].redelivered and self._buffer and len(batch) < BATCH and not self._buffer[0].redelivered:
+            batch.append(self._buffer.popleft())
+        return batch
+
+
+async def declare(connection: AbstractConnection) -> None:
+    """Declare the exchanges and queues of the contract; what is there already stays as it is."""
+    async with connection.channel() as channel:
+        await channel.declare_queue(DEAD, durable=True, arguments={"x-queue-type": "quorum"})
+        for name, exchanges in EXCHANGES.items():
+            queue = await channel.declare_queue(
+                name,
+                durable=True,
+                arguments={
+                    "x-queue-type": "quorum",
+                    "x-delivery-limit": _DELIVERY_LIMIT,
+                    "x-dead-letter-exchange": "",
+                    "x-dead-letter-routing-key": DEAD,
+                    "x-dead-letter-strategy": "at-least-once",
+                    "x-overflow": "reject-publish",
+                },
+            )
+            for exchange in exchanges:
+                topic = await channel.declare_exchange(exchange, ExchangeType.TOPIC, durable=True)
+                await queue.bind(topic, routing_key="#")
+
+
+def refusal_of(result: MessageRejectedError | Conflicting) -> Refusal:
+    """Say why a message is set aside."""
+    if isinstance(result, Conflicting):
+        fault = {"path": "messageId", "message": "was taken in before with other content"}
+        return Refusal(
+            reason="conflict",
+            faults=[fault],
+            source=result.source,
+            type=result.message_type,
+            message_id=result.message_id,
+        )
+    return Refusal(
+        reason=result.reason,
+        faults=[{"path": fault.path, "message": fault.message} for fault in result.faults],
+        source=result.source,
+        type=result.message_type,
+        message_id=result.message_id,
+    )
+
+
+async def _together(runs: Sequence[Awaitable[None]]) -> None:
+    """Run all; when one fails the others are ended, and its error is raised."""
+    tasks = [asyncio.ensure_future(run) for run in runs]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _killer(tries: int) -> list[dict[str, str]]:
+    return [{"path": "", "message": f"was given to us {tries} times without being acked"}]
+
+
+def _counted(result: Result) -> tuple[str, str]:
+    match result:
+        case TakenIn(repeated=repeated):
+            return result.message_type, "repeated" if repeated else "taken"
+        case Conflicting():
+            return result.message_type, "conflict"
+        case UnknownMessageError():
+            return "unknown", "unknown"
+        case _:
+            return "unknown", "rejected"

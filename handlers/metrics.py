@@ -1,0 +1,66 @@
+"""What the handlers count and time. Made once, by the wiring; no label has more values than the catalogue has lines."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """Every counter and histogram of the write side, in one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.messages = Counter(
+            "notification_ingestion_messages",
+            "Messages and requests by type and result (taken, repeated, conflict, rejected, unknown, killer).",
+            ("type", "result"),
+            registry=registry,
+        )
+        self.ingestion_seconds = Histogram(
+            "notification_ingestion_seconds",
+            "From having a batch of messages in hand to having them on disk.",
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self.broker_connected = Gauge(
+            "notification_ingestion_connected", "Whether this process consumes from the broker.", registry=registry
+        )
+        self.attempts = Counter(
+            "notification_dispatch_attempts",
+            "Attempts by outcome (accepted, refused, postponed, in_doubt).",
+            ("channel", "provider", "outcome"),
+            registry=registry,
+        )
+        self.attempt_seconds = Histogram(
+            "notification_dispatch_seconds",
+            "The provider's answer time.",
+            ("channel", "provider"),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self.ended = Counter(
+            "notification_dispatch_ended",
+            "Notifications that ended without being taken by a provider (suppressed, failed, expired).",
+            ("channel", "status", "reason"),
+            registry=registry,
+        )
+        self.provider_faults = Counter(
+            "notification_provider_faults",
+            "Answers that name a fault of ours (credentials, quota, unverified sender): alert on any.",
+            ("provider", "code"),
+            registry=registry,
+        )
+        self.set_aside = Counter(
+            "notification_dispatch_set_aside",
+            "Notifications given up because handling them ended several processes: alert on any.",
+            ("channel",),
+            registry=registry,
+        )
+        self.reports = Counter(
+            "notification_reports",
+            "Provider reports by kind and result (recorded, known, counted, unmatched).",
+            ("provider", "kind", "result"),
+            registry=registry,
+        )
+        self.refused_callbacks = Counter(
+            "notification_reports_refused", "Callbacks that were not the provider's.", ("provider",), registry=registry
+        )

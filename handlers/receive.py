@@ -1,0 +1,82 @@
+"""Providers' reports: each becomes a fact of the attempt it speaks of, or waits until that attempt is known."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+
+from handlers.metrics import Metrics
+from ledger import notification
+from ledger.clock import Clock
+from ledger.decision import Decision
+from ledger.errors import UnknownTopicError
+from ledger.ledger import Ledger, Loaded
+from ledger.notification import Origin
+from ledger.set_aside import SetAside
+from ledger.values import Report
+
+_log = structlog.get_logger("handlers.receive")
+
+
+class Receive:
+    """Records reports. When a method returns, every report that it was given is on disk (promise I9)."""
+
+    def __init__(self, ledger: Ledger, set_aside: SetAside, clock: Clock, metrics: Metrics) -> None:
+        self._ledger = ledger
+        self._set_aside = set_aside
+        self._clock = clock
+        self._metrics = metrics
+
+    async def reports(self, reports: Sequence[Report]) -> None:
+        """Record verified reports; one that matches nothing is kept. Raises UnavailableError, OverloadedError."""
+        await asyncio.gather(*(self._record_or_keep(report) for report in reports))
+
+    async def try_unmatched(self) -> int:
+        """Try the kept reports again; returns how many have found their notification."""
+        found = 0
+        for report in await self._set_aside.reports_to_try():
+            if await self._record(report):
+                await self._set_aside.drop_report(report)
+                found += 1
+        return found
+
+    async def _record_or_keep(self, report: Report) -> None:
+        if not await self._record(report):
+            await self._set_aside.keep_report(report, now=self._clock.now())
+            self._count(report, "unmatched")
+            _log.warning("unmatched_report", provider=report.provider, kind=report.kind.value)
+
+    async def _record(self, report: Report) -> bool:
+        """Record a report where it belongs; False when nothing it names is known."""
+        sent_along = (report.notification, report.attempt)
+        found = await self._set_aside.find_reference(report.provider, report.reference) if None in sent_along else None
+        notification_id, attempt = found or sent_along
+        if notification_id is None or attempt is None:
+            return False
+        return await self._record_at(notification_id, attempt, report)
+
+    async def _record_at(self, stream: UUID, attempt: UUID, report: Report) -> bool:
+        result = "unmatched"
+
+        def decide(loaded: Loaded, now: datetime) -> Decision | None:
+            nonlocal result
+            if loaded.state.attempt(attempt) is None:
+                return None
+            origin = Origin(now=now, cause=f"report:{report.key}", by=report.provider)
+            facts = notification.report(loaded.state, attempt, report, origin)
+            result = "recorded" if facts else "known"
+            return Decision(facts=loaded.next(facts)) if facts else None
+
+        try:
+            loaded = await self._ledger.change(stream, decide)
+        except UnknownTopicError:
+            return False
+        if loaded is None or result == "unmatched":
+            return False
+        self._count(report, result)
+        return True
+
+    def _count(self, report: Report, result: str) -> None:
+        self._metrics.reports.labels(report.provider, report.kind.value, result).inc()

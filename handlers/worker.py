@@ -1,0 +1,160 @@
+"""The claim loop: takes what is due of one channel, and hands each item to a task of its own, within its slots."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Protocol
+from uuid import UUID, uuid4
+
+import msgspec
+import structlog
+
+from ledger import agenda
+from ledger.agenda import Claim
+from ledger.errors import LedgerError, UnknownTopicError
+from ledger.ledger import Ledger, Loaded
+from ledger.signals import AGENDA, Signals
+from ledger.values import Channel
+
+LEASE = timedelta(seconds=60)
+SLOTS = 128
+_POLL = timedelta(seconds=1)
+_CANNOT_READ = timedelta(seconds=30)
+_AFTER_TROUBLE = timedelta(seconds=5)
+
+_log = structlog.get_logger("handlers.worker")
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """A claim in this process's hands; it ends at `ends_at` on the monotonic clock, counted from before the claim."""
+
+    claim: Claim
+    owner: UUID
+    ends_at: float
+
+    def left(self) -> timedelta:
+        """How long the item is still ours alone."""
+        return timedelta(seconds=self.ends_at - time.monotonic())
+
+
+class Handler(Protocol):
+    """What is done with an item. It calls `prepared` once the item can no longer harm the process by being read."""
+
+    channel: Channel
+
+    async def handle(self, lease: Lease, loaded: Loaded, prepared: asyncio.Event) -> None:
+        """Take the next step of the item and settle its lease. Raises LedgerError."""
+        ...
+
+
+class Worker:
+    """Claims for one handler. No barrier between items: those that wait at the same moment share a commit."""
+
+    def __init__(
+        self, ledger: Ledger, handler: Handler, signals: Signals, *, slots: int = SLOTS, lease: timedelta = LEASE
+    ) -> None:
+        self._ledger = ledger
+        self._handler = handler
+        self._signals = signals
+        self._signal = f"{AGENDA}/{handler.channel.value}"
+        self._slots = slots
+        self._lease = lease
+        self._owner = uuid4()
+        self._tasks: dict[asyncio.Task[None], asyncio.Event] = {}
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Claim nothing more; what is in hand is finished."""
+        self._stopping.set()
+        self._signals.wake(self._signal)
+
+    async def run(self) -> None:
+        """Claim until stopped, then wait for the items under way."""
+        while not self._stopping.is_set():
+            try:
+                await self._turn()
+            except LedgerError as exc:
+                _log.warning("claiming_waits", channel=self._handler.channel.value, error=type(exc).__name__)
+                await self._signals.wait(self._signal, _POLL.total_seconds())
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _turn(self) -> None:
+        free = min(self._slots - len(self._tasks), self._ledger.room)
+        if free <= 0:
+            await self._until_one_ends()
+            return
+        leases = await self._claim(free)
+        if leases:
+            await self._start_all(leases)
+        else:
+            await self._sleep()
+
+    async def _claim(self, limit: int) -> list[Lease]:
+        ends_at = time.monotonic() + self._lease.total_seconds()
+        async with self._ledger.store.connection() as connection:
+            claims = await agenda.claim(
+                connection, self._handler.channel, owner=self._owner, limit=limit, lease=self._lease
+            )
+        return [Lease(claim, self._owner, ends_at) for claim in claims]
+
+    async def _sleep(self) -> None:
+        async with self._ledger.store.connection() as connection:
+            until = await agenda.until_next(connection, self._handler.channel)
+        pause = _POLL if until is None else min(_POLL, until)
+        await self._signals.wait(self._signal, pause.total_seconds())
+
+    async def _until_one_ends(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED, timeout=_POLL.total_seconds())
+        else:
+            await self._signals.wait(self._signal, _POLL.total_seconds())
+
+    async def _start_all(self, leases: Sequence[Lease]) -> None:
+        found = await self._ledger.load_many([lease.claim.notification for lease in leases])
+        for lease in sorted(leases, key=lambda lease: lease.claim.claims):
+            loaded = found.get(lease.claim.notification)
+            if lease.claim.claims > 1:
+                await self._start_alone(lease, loaded)
+            else:
+                self._start(lease, loaded)
+
+    def _start(self, lease: Lease, loaded: Loaded | Exception | None) -> asyncio.Event:
+        prepared = asyncio.Event()
+        task = asyncio.create_task(self._handle(lease, loaded, prepared), name=f"item-{lease.claim.notification}")
+        self._tasks[task] = prepared
+        task.add_done_callback(self._tasks.pop)
+        return prepared
+
+    async def _start_alone(self, lease: Lease, loaded: Loaded | Exception | None) -> None:
+        """An item that ended a process before: no other of ours stands between its claim and its intent."""
+        await asyncio.gather(*(prepared.wait() for prepared in list(self._tasks.values())))
+        await self._start(lease, loaded).wait()
+
+    async def _handle(self, lease: Lease, loaded: Loaded | Exception | None, prepared: asyncio.Event) -> None:
+        log = _log.bind(notification_id=str(lease.claim.notification), channel=self._handler.channel.value)
+        try:
+            if isinstance(loaded, Loaded):
+                await self._handler.handle(lease, loaded, prepared)
+            else:
+                log.error("unreadable", error="missing" if loaded is None else type(loaded).__name__)
+                await self._wait(lease, _CANNOT_READ if isinstance(loaded, UnknownTopicError) else self._lease)
+        except Exception as exc:  # one item's trouble is never another's; it waits and is tried again
+            log.warning("item_interrupted", error=type(exc).__name__, exc_info=not isinstance(exc, LedgerError))
+            await self._wait(lease, _AFTER_TROUBLE)
+        finally:
+            prepared.set()
+
+    async def _wait(self, lease: Lease, pause: timedelta) -> None:
+        """Give an item back without a fact; if even that fails, its lease ends by itself."""
+        try:
+            await give_back(self._ledger, lease, pause)
+        except LedgerError as exc:
+            _log.warning("not_given_back", error=type(exc).__name__)
+
+
+async def give_back(ledger: Ledger, lease: Lease, pause: timedelta) -> None:
+    """End a lease unhandled, not to be claimed again before `pause` is over: our own waiting is no fact."""
+    async with ledger.store.connection() as connection:
+        await agenda.wait(connection, [lease.claim.notification], owner=lease.owner, pause=pause)
