@@ -74,6 +74,7 @@ def examine_request(body: bytes, *, now: datetime) -> tuple[DirectRequest, list[
         faults.append(Fault("data", "must be an object"))
     send_at, expires_at = read_time(form.get("send_at")), read_time(form.get("expires_at"))
     _check_times(send_at, expires_at, now=now, faults=faults)
+    channels = _channels(form.get("channels"), faults)
     request = DirectRequest(
         type=kind,
         user_id=person.get("user_id"),
@@ -82,10 +83,10 @@ def examine_request(body: bytes, *, now: datetime) -> tuple[DirectRequest, list[
         name=person.get("name") or None,
         locale=person.get("locale"),
         data=data if isinstance(data, dict) else {},
-        channels=_channels(form.get("channels"), faults),
+        channels=channels,
         send_at=send_at,
         expires_at=expires_at,
-        body_hash=hash_of("request", raw),
+        body_hash=b"" if faults else hash_of("request", raw),
     )
     return request, faults
 

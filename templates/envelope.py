@@ -106,7 +106,7 @@ def examine(body: bytes, *, now: datetime) -> tuple[Envelope, list[Fault]]:
     if not isinstance(payload, dict):
         faults.append(Fault("payload", "is required" if payload is None else "must be an object"))
         payload = {}
-    envelope = Envelope(
+    read = Envelope(
         message_id=identifier(raw, "messageId", faults) or "",
         message_type=message_type,
         version=version,
@@ -116,9 +116,12 @@ def examine(body: bytes, *, now: datetime) -> tuple[Envelope, list[Fault]]:
         partition_key=identifier(raw, "partitionKey", faults, required=False),
         envelope_version=_envelope_version(raw),
         payload=payload,
-        body_hash=hash_of(f"{message_type}.v{version}", payload),
+        body_hash=b"",
     )
-    return envelope, faults
+    if faults:
+        # What is at fault is never compared, and what is too deep could not be encoded.
+        return read, faults
+    return msgspec.structs.replace(read, body_hash=hash_of(f"{message_type}.v{version}", payload)), faults
 
 
 def rejection(envelope: Envelope, reason: str, faults: Sequence[Fault]) -> MessageRejectedError:

@@ -156,6 +156,13 @@ def test_nesting_ends_at_32_levels():
     assert faults(envelope(payload=nested(31))) == [f"payload{'.a' * 31} is nested deeper than 32 levels"]
 
 
+def test_every_depth_is_answered_whatever_the_interpreter_can_still_read():
+    text = body(envelope(payload={"a": "@"}))
+    for depth in (33, 100, *range(900, 1001), 5000, 200_000):
+        error = refusal(text.replace(b'"@"', b"[" * depth + b"]" * depth))
+        assert "is nested deeper than 32 levels" in str(error)
+
+
 def test_many_brackets_are_not_depth():
     assert parse(envelope(payload={"items": [{"n": [index]} for index in range(200)]})).payload
 
