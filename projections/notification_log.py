@@ -1,0 +1,352 @@
+"""notification_log: a row for each notification, how it stands and what it is searched by; its tables and its fold."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection, sql
+
+from ledger import arrays
+from ledger.ids import is_standing
+from ledger.mapping import Recorded
+from ledger.notification import Requested, State, evolve
+from ledger.status import Status
+from ledger.values import REDACTED
+
+# `state` is what the fold goes on from; what is sealed in it stands in `sealed` alone, which never changes, so that an
+# update does not write it again. Free space in each page, and no index on what changes, let Postgres update in place
+# (HOT): a report then costs one heap tuple and no index entry. That is why the status has no index of its own here.
+_CREATE = """
+CREATE TABLE views.notification_log_v1 (
+    notification uuid PRIMARY KEY,
+    created_at timestamptz NOT NULL,
+    channel text NOT NULL,
+    category text NOT NULL,
+    type text NOT NULL,
+    template text NOT NULL,
+    user_id text,
+    address_hash text,
+    recipient text NOT NULL,
+    lane text NOT NULL,
+    locale text NOT NULL,
+    source text NOT NULL,
+    message_id text,
+    correlation_id text,
+    "references" jsonb NOT NULL,
+    expires_at timestamptz NOT NULL,
+    sealed bytea,
+    sealed_version bigint NOT NULL,
+    sealed_topic text NOT NULL,
+    changed_at timestamptz NOT NULL,
+    status text NOT NULL,
+    reason text,
+    attempts integer NOT NULL,
+    provider text,
+    provider_message_id text,
+    dispatched_at timestamptz,
+    delivered_at timestamptz,
+    first_opened_at timestamptz,
+    first_clicked_at timestamptz,
+    opens integer NOT NULL,
+    clicks integer NOT NULL,
+    version bigint NOT NULL,
+    position bigint NOT NULL,
+    state bytea NOT NULL
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE views.notification_log_v1 ALTER COLUMN sealed SET STORAGE EXTERNAL;
+-- Each ends with the order of the answer: a page is a range of one index, whatever stands before it.
+CREATE INDEX ON views.notification_log_v1 (user_id, notification) WHERE user_id IS NOT NULL;
+CREATE INDEX ON views.notification_log_v1 (address_hash, notification) WHERE address_hash IS NOT NULL;
+CREATE INDEX ON views.notification_log_v1 (correlation_id, notification) WHERE correlation_id IS NOT NULL;
+CREATE INDEX ON views.notification_log_v1 (message_id, notification) WHERE message_id IS NOT NULL;
+CREATE INDEX ON views.notification_log_v1 (type, notification);
+CREATE INDEX ON views.notification_log_v1 (template, notification);
+-- The provider's ids of all attempts: beside the log, for an index over them there would end updates in place.
+CREATE TABLE views.notification_log_reference_v1 (
+    reference text NOT NULL,
+    notification uuid NOT NULL,
+    PRIMARY KEY (reference, notification)
+);
+-- Who stands at a status that is rare in the end: what is common is met soon on the way through the log itself.
+CREATE TABLE views.notification_log_rare_v1 (
+    status text NOT NULL,
+    notification uuid NOT NULL,
+    PRIMARY KEY (status, notification)
+);
+CREATE VIEW views.notification_log AS SELECT * FROM views.notification_log_v1;
+CREATE VIEW views.notification_log_reference AS SELECT * FROM views.notification_log_reference_v1;
+CREATE VIEW views.notification_log_rare AS SELECT * FROM views.notification_log_rare_v1;
+"""
+_EXISTS = "SELECT to_regclass('views.notification_log_v1') IS NOT NULL"
+_LOAD = "SELECT notification, status, state FROM views.notification_log_v1 WHERE notification = ANY(%b)"
+_REFER = """
+INSERT INTO views.notification_log_reference_v1 (reference, notification) SELECT * FROM unnest(%b, %b)
+ON CONFLICT DO NOTHING
+"""
+_RARE = "INSERT INTO views.notification_log_rare_v1 (status, notification) SELECT * FROM unnest(%b, %b)"
+_RARE_NO_MORE = """
+DELETE FROM views.notification_log_rare_v1 r USING unnest(%b, %b) AS n (status, notification)
+WHERE r.status = n.status AND r.notification = n.notification
+"""
+
+_FIXED: dict[str, type[arrays.Column]] = {
+    "notification": arrays.Uuids,
+    "created_at": arrays.Times,
+    "channel": arrays.Texts,
+    "category": arrays.Texts,
+    "type": arrays.Texts,
+    "template": arrays.Texts,
+    "user_id": arrays.Texts,
+    "address_hash": arrays.Texts,
+    "recipient": arrays.Texts,
+    "lane": arrays.Texts,
+    "locale": arrays.Texts,
+    "source": arrays.Texts,
+    "message_id": arrays.Texts,
+    "correlation_id": arrays.Texts,
+    "references": arrays.Texts,
+    "expires_at": arrays.Times,
+    "sealed": arrays.Bytes,
+    "sealed_version": arrays.Bigints,
+    "sealed_topic": arrays.Texts,
+}
+_MOVING: dict[str, type[arrays.Column]] = {
+    "changed_at": arrays.Times,
+    "status": arrays.Texts,
+    "reason": arrays.Texts,
+    "attempts": arrays.Integers,
+    "provider": arrays.Texts,
+    "provider_message_id": arrays.Texts,
+    "dispatched_at": arrays.Times,
+    "delivered_at": arrays.Times,
+    "first_opened_at": arrays.Times,
+    "first_clicked_at": arrays.Times,
+    "opens": arrays.Integers,
+    "clicks": arrays.Integers,
+    "version": arrays.Bigints,
+    "position": arrays.Bigints,
+    "state": arrays.Bytes,
+}
+# Where most notifications stand in the end.
+COMMON = {Status.DISPATCHED, Status.DELIVERED, Status.OPENED, Status.CLICKED}
+
+
+class LogRow(msgspec.Struct, frozen=True):
+    """A notification in a list. `sealed` opens with the data key of `recipient`, beside (id, version, topic).
+
+    Words of a fixed list are plain strings here: a newer release may already have written one that we do not know.
+    """
+
+    notification: UUID
+    created_at: datetime
+    channel: str
+    category: str
+    type: str
+    template: str
+    user_id: str | None
+    address_hash: str | None
+    recipient: str
+    lane: str
+    locale: str
+    source: str
+    message_id: str | None
+    correlation_id: str | None
+    references: dict[str, str]
+    expires_at: datetime
+    sealed: bytes | None
+    sealed_version: int
+    sealed_topic: str
+    changed_at: datetime
+    status: str
+    reason: str | None
+    attempts: int
+    provider: str | None
+    provider_message_id: str | None
+    dispatched_at: datetime | None
+    delivered_at: datetime | None
+    first_opened_at: datetime | None
+    first_clicked_at: datetime | None
+    opens: int
+    clicks: int
+    version: int
+    position: int
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The fold
+# ---------------------------------------------------------------------------------------------------------------
+
+
+class BrokenStreamError(ValueError):
+    """The facts of a notification do not follow each other: one is missing, or its row is."""
+
+
+class _Folded(msgspec.Struct):
+    """One notification within a batch. `fixed` is there when it begins here, `was` when it began before."""
+
+    state: State
+    position: int
+    was: str | None = None
+    fixed: tuple[Any, ...] | None = None
+
+
+class NotificationLog:
+    """The view (ledger.follower.View)."""
+
+    name = "notification_log"
+    version = 1
+
+    async def create(self, connection: AsyncConnection[Any]) -> None:
+        """Make the tables unless they are there."""
+        row = await (await connection.execute(_EXISTS)).fetchone()
+        if row is None or not row[0]:
+            await connection.execute(_CREATE, prepare=False)
+
+    async def fold(self, connection: AsyncConnection[Any], facts: Sequence[Recorded]) -> None:
+        """Bring the rows up to date; BrokenStreamError when a notification's facts do not follow each other."""
+        ours = [recorded for recorded in facts if not is_standing(recorded.originator_id)]
+        begun = {recorded.originator_id for recorded in ours if recorded.originator_version == 1}
+        folded = await _begun_before(connection, {recorded.originator_id for recorded in ours} - begun)
+        for recorded in ours:
+            folded[recorded.originator_id] = _next(folded.get(recorded.originator_id), recorded)
+        await _write(connection, folded)
+
+
+async def _begun_before(connection: AsyncConnection[Any], streams: Collection[UUID]) -> dict[UUID, _Folded]:
+    if not streams:
+        return {}
+    rows = await (await connection.execute(_LOAD, (arrays.Uuids(list(streams)),), binary=True)).fetchall()
+    return {stream: _Folded(_decode(state), 0, was=status) for stream, status, state in rows}
+
+
+def _next(folded: _Folded | None, recorded: Recorded) -> _Folded:
+    if recorded.originator_version != (folded.state.version if folded else 0) + 1:
+        raise BrokenStreamError("a fact does not follow the last one that was folded")
+    fact = recorded.fact
+    fixed = folded.fixed if folded else None
+    if isinstance(fact, Requested):
+        fixed = _fixed(recorded, fact)
+        fact = msgspec.structs.replace(fact, personal=REDACTED)
+    state = evolve(folded.state if folded else None, fact)
+    return _Folded(state, recorded.position or 0, folded.was if folded else None, fixed)
+
+
+def _fixed(recorded: Recorded, fact: Requested) -> tuple[Any, ...]:
+    return (
+        recorded.originator_id,
+        fact.recorded_at,
+        fact.channel,
+        fact.category,
+        fact.type,
+        fact.template,
+        fact.user_id,
+        fact.address_hash,
+        fact.recipient,
+        fact.lane,
+        fact.locale,
+        fact.source,
+        fact.message_id,
+        fact.correlation_id,
+        _encode(fact.references).decode(),
+        fact.expires_at,
+        fact.personal if isinstance(fact.personal, bytes) else None,
+        recorded.originator_version,
+        recorded.topic,
+    )
+
+
+def _moving(state: State, status: Status, position: int) -> tuple[Any, ...]:
+    attempts = state.attempts
+    last = attempts[-1] if attempts else None
+    return (
+        state.changed_at,
+        status,
+        state.reason,
+        len(attempts),
+        last and last.provider,
+        next((a.reference for a in reversed(attempts) if a.reference), None),
+        _first(a.dispatched_at for a in attempts),
+        _first(a.delivered_at for a in attempts),
+        _first(a.first_opened_at for a in attempts),
+        _first(a.first_clicked_at for a in attempts),
+        sum(a.opens for a in attempts),
+        sum(a.clicks for a in attempts),
+        state.version,
+        position,
+        _encode(state),
+    )
+
+
+def _first(times: Iterable[datetime | None]) -> datetime | None:
+    return min((at for at in times if at is not None), default=None)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Writing: one statement for each table and kind of change
+# ---------------------------------------------------------------------------------------------------------------
+
+
+_Write = tuple[str | sql.Composed, Sequence[type[arrays.Column]], list[tuple[Any, ...]]]
+
+
+async def _write(connection: AsyncConnection[Any], folded: Mapping[UUID, _Folded]) -> None:
+    begun: list[tuple[Any, ...]] = []
+    changed: list[tuple[Any, ...]] = []
+    references: list[tuple[Any, ...]] = []
+    entered: list[tuple[Any, ...]] = []
+    left: list[tuple[Any, ...]] = []
+    for stream, each in folded.items():
+        status = each.state.status
+        moving = _moving(each.state, status, each.position)
+        if each.fixed is not None:
+            begun.append(each.fixed + moving)
+        else:
+            changed.append((stream, *moving))
+        references += [(attempt.reference, stream) for attempt in each.state.attempts if attempt.reference]
+        if each.was != status:
+            if status not in COMMON:
+                entered.append((status, stream))
+            if each.was is not None and each.was not in COMMON:
+                left.append((each.was, stream))
+    writes: tuple[_Write, ...] = (
+        (_INSERT, (*_FIXED.values(), *_MOVING.values()), begun),
+        (_UPDATE, (arrays.Uuids, *_MOVING.values()), changed),
+        (_REFER, (arrays.Texts, arrays.Uuids), references),
+        (_RARE_NO_MORE, (arrays.Texts, arrays.Uuids), left),
+        (_RARE, (arrays.Texts, arrays.Uuids), entered),
+    )
+    for statement, types, rows in writes:
+        if rows:
+            columns = [column(values) for column, values in zip(types, zip(*rows, strict=True), strict=True)]
+            await connection.execute(statement, columns)
+
+
+def _names(names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+def _given(names: Sequence[str]) -> sql.Composed:
+    """Compose the columns of a batch as a table n."""
+    unnest = sql.SQL("unnest({}) AS n ({})")
+    return unnest.format(sql.SQL(", ").join(sql.SQL("%b") for _ in names), _names(names))
+
+
+def _insert() -> sql.Composed:
+    names = [*_FIXED, *_MOVING]
+    values = [sql.SQL('"references"::jsonb') if name == "references" else sql.Identifier(name) for name in names]
+    insert = sql.SQL("INSERT INTO views.notification_log_v1 ({}) SELECT {} FROM {}")
+    return insert.format(_names(names), sql.SQL(", ").join(values), _given(names))
+
+
+def _update() -> sql.Composed:
+    sets = sql.SQL(", ").join(sql.SQL("{0} = n.{0}").format(sql.Identifier(name)) for name in _MOVING)
+    update = sql.SQL("UPDATE views.notification_log_v1 l SET {} FROM {} WHERE l.notification = n.notification")
+    return update.format(sets, _given(["notification", *_MOVING]))
+
+
+_INSERT = _insert()
+_UPDATE = _update()
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(State).decode
