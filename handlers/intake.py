@@ -1,13 +1,12 @@
 """Taking a message in, once and only once: the same path for RabbitMQ and HTTP."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from uuid import UUID, uuid4
 
 import msgspec
 
 from ledger import notification
-from ledger.clock import Clock
 from ledger.decision import Decision, Intake, NewFact
 from ledger.errors import Refusal, RefusedError, UnstorableError
 from ledger.ids import notification_id
@@ -16,7 +15,8 @@ from ledger.notification import Origin, Source
 from ledger.store import Taken as Known
 from ledger.values import Channel, Wanted
 from templates.catalogue import Catalogue
-from templates.envelope import Fault, MessageRejectedError, UnknownMessageError
+from templates.direct import examine_request
+from templates.envelope import Fault, MessageRejectedError, UnknownMessageError, examine
 
 # A message for more people than this becomes several decisions, each with a key of its own.
 CHUNK = 200
@@ -43,13 +43,15 @@ Result = TakenIn | Conflicting | MessageRejectedError | UnknownMessageError
 
 
 class _Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that was read: what it wants, in chunks, each under its own key. Not `once` = new each time."""
+    """A message whose form is right. What it wants is resolved only when its key is new: a repeat is answered from
+    the intake, whatever a newer catalogue would say of it (promise I2).
+    """
 
     source: Source
     message_type: str
-    keys: list[bytes]
+    parts: tuple[str, ...]
     body_hash: bytes
-    chunks: list[list[Wanted]]
+    resolve: Callable[[], list[Wanted]]
     by: str
     once: bool = True
 
@@ -57,10 +59,9 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
 class TakeIn:
     """Reads messages, resolves them by the catalogue, and appends what they ask for."""
 
-    def __init__(self, ledger: Ledger, catalogue: Catalogue, clock: Clock, *, channels: Collection[Channel]) -> None:
+    def __init__(self, ledger: Ledger, catalogue: Catalogue, *, channels: Collection[Channel]) -> None:
         self._ledger = ledger
         self._catalogue = catalogue
-        self._clock = clock
         self._channels = channels
 
     async def messages(self, bodies: Sequence[bytes], *, by: str) -> list[Result]:
@@ -68,11 +69,10 @@ class TakeIn:
 
         Raises UnavailableError or OverloadedError: then the same bodies may be given again.
         """
-        read = [self._read(body, by) for body in bodies]
-        return await self._take(read)
+        return await self._take([self._read(body, by) for body in bodies])
 
     async def request(self, body: bytes, *, caller: str, idempotency_key: str | None) -> Result:
-        """Take in a direct request; without an idempotency key it is a new one each time."""
+        """Take in a direct request; without an idempotency key it is a new one each time. Raises as `messages`."""
         try:
             asked = self._read_request(body, caller, idempotency_key)
         except (MessageRejectedError, UnknownMessageError) as exc:
@@ -80,79 +80,100 @@ class TakeIn:
         return (await self._take([asked]))[0]
 
     def _read(self, body: bytes, by: str) -> "_Asked | MessageRejectedError | UnknownMessageError":
+        now = self._ledger.clock.now()
         try:
-            envelope, wanted = self._catalogue.read(body, now=self._clock.now(), channels=self._channels)
+            envelope, faults = examine(body, now=now)
+            if faults:
+                self._catalogue.read(body, now=now, channels=self._channels)
         except (MessageRejectedError, UnknownMessageError) as exc:
             return exc
-        chunks = _chunks(wanted)
         return _Asked(
             source=Source(
                 source=envelope.source, message_id=envelope.message_id, correlation_id=envelope.correlation_id
             ),
             message_type=envelope.message_type,
-            keys=self._keys(("message", envelope.source, envelope.message_id), len(chunks)),
+            parts=("message", envelope.source, envelope.message_id),
             body_hash=envelope.body_hash,
-            chunks=chunks,
+            resolve=lambda: self._catalogue.wanted(envelope, channels=self._channels),
             by=by,
         )
 
     def _read_request(self, body: bytes, caller: str, idempotency_key: str | None) -> "_Asked":
-        request, wanted = self._catalogue.read_request(body, now=self._clock.now(), channels=self._channels)
-        chunks = _chunks(wanted)
+        now = self._ledger.clock.now()
+        request, faults = examine_request(body, now=now)
+        if faults:
+            self._catalogue.read_request(body, now=now, channels=self._channels)
         return _Asked(
             source=Source(source=f"api:{caller}"),
             message_type=request.type,
-            keys=self._keys(("request", caller, idempotency_key or str(uuid4())), len(chunks)),
+            parts=("request", caller, idempotency_key or str(uuid4())),
             body_hash=request.body_hash,
-            chunks=chunks,
+            resolve=lambda: self._catalogue.direct(request, channels=self._channels),
             by=f"api:{caller}",
             once=idempotency_key is not None,
         )
 
-    def _keys(self, parts: tuple[str, ...], count: int) -> list[bytes]:
-        intake_key = self._ledger.identity.intake_key
-        return [intake_key(*parts, *([str(number)] if number else [])) for number in range(count)]
-
     async def _take(self, read: Sequence["_Asked | MessageRejectedError | UnknownMessageError"]) -> list[Result]:
         asked = [one for one in read if isinstance(one, _Asked)]
         known: dict[bytes, Known] = {}
-        if asked:
-            now, known = await self._ledger.store.taken([key for one in asked for key in one.keys])
-            self._clock.set(now)
-        taken = iter(await asyncio.gather(*(self._append(one, known) for one in asked)))
+        keys = [self._key(one) for one in asked]
+        if keys:
+            now, known = await self._ledger.store.taken(keys)
+            self._ledger.clock.set(now)
+        pairs = zip(asked, keys, strict=True)
+        taken = iter(await asyncio.gather(*(self._one(one, known.get(key)) for one, key in pairs)))
         return [next(taken) if isinstance(one, _Asked) else one for one in read]
 
-    async def _append(self, asked: "_Asked", known: dict[bytes, Known]) -> Result:
-        """Append every chunk that is not there yet; all of them are on disk when this returns."""
+    def _key(self, asked: "_Asked", chunk: int = 0) -> bytes:
+        return self._ledger.identity.intake_key(*asked.parts, *([str(chunk)] if chunk else []))
+
+    async def _one(self, asked: "_Asked", row: Known | None) -> Result:
         try:
-            taken = [
-                await self._append_chunk(asked, key, chunk, known=known.get(key))
-                for key, chunk in zip(asked.keys, asked.chunks, strict=True)
-            ]
-        except _ConflictError:
-            return Conflicting(asked.keys[0], asked.source.source, asked.message_type, asked.source.message_id)
+            if row is None:
+                return await self._append(asked, asked.resolve())
+            if row.body_hash == asked.body_hash:
+                return await self._repeated(asked, row)
+            await self._ledger.append(Decision(intake=Intake(self._key(asked), asked.body_hash)))
+        except (MessageRejectedError, UnknownMessageError) as exc:
+            return exc
         except UnstorableError:
             return MessageRejectedError("unstorable", [Fault("", "holds what the database cannot store")])
-        ids = tuple(notification for one in taken for notification in one.notifications)
-        return TakenIn(asked.message_type, ids, all(one.repeated for one in taken))
+        except RefusedError as exc:
+            if exc.reason is not Refusal.CONFLICT:
+                raise
+        return Conflicting(self._key(asked), asked.source.source, asked.message_type, asked.source.message_id)
 
-    async def _append_chunk(self, asked: "_Asked", key: bytes, chunk: list[Wanted], *, known: Known | None) -> TakenIn:
-        if known is not None and known.body_hash == asked.body_hash:
-            return TakenIn(asked.message_type, tuple(known.notifications), repeated=True)
+    async def _append(self, asked: "_Asked", wanted: Sequence[Wanted]) -> Result:
+        """Append all chunks, the first of them last: where its key is known, the whole message was taken in."""
+        chunks = [wanted[start : start + CHUNK] for start in range(0, len(wanted), CHUNK)] or [()]
+        taken: list[TakenIn] = []
+        for number in reversed(range(len(chunks))):
+            taken.insert(0, await self._append_chunk(asked, self._key(asked, number), chunks[number]))
+        ids = tuple(notification for one in taken for notification in one.notifications)
+        return TakenIn(asked.message_type, ids, taken[0].repeated)
+
+    async def _append_chunk(self, asked: "_Asked", key: bytes, chunk: Sequence[Wanted]) -> TakenIn:
         decision = self._decision(asked, key, chunk)
         try:
             await self._ledger.append(decision)
         except RefusedError as exc:
-            if exc.reason is Refusal.CONFLICT:
-                raise _ConflictError from exc
             if exc.reason is not Refusal.TAKEN_IN:
                 raise
             _, rows = await self._ledger.store.taken([key])
             return TakenIn(asked.message_type, tuple(rows[key].notifications), repeated=True)
         return TakenIn(asked.message_type, tuple(new.stream for new in decision.facts), repeated=False)
 
-    def _decision(self, asked: "_Asked", key: bytes, chunk: list[Wanted]) -> Decision:
-        now = self._clock.now()
+    async def _repeated(self, asked: "_Asked", row: Known) -> TakenIn:
+        ids, chunk = list(row.notifications), 0
+        while len(ids) == CHUNK * (chunk + 1):
+            chunk += 1
+            key = self._key(asked, chunk)
+            _, rows = await self._ledger.store.taken([key])
+            ids += rows[key].notifications if key in rows else []
+        return TakenIn(asked.message_type, tuple(ids), repeated=True)
+
+    def _decision(self, asked: "_Asked", key: bytes, chunk: Sequence[Wanted]) -> Decision:
+        now = self._ledger.clock.now()
         origin = Origin(now=now, cause=f"intake:{key.hex()}", by=asked.by)
         facts = [
             NewFact(stream, version, fact)
@@ -170,12 +191,3 @@ class TakeIn:
             recipient=identity.recipient(wanted.recipient, address),
             address_hash=identity.address_hash(address) if address else None,
         )
-
-
-def _chunks(wanted: list[Wanted]) -> list[list[Wanted]]:
-    """Split; a message that asks for nothing is still taken in once."""
-    return [wanted[start : start + CHUNK] for start in range(0, len(wanted), CHUNK)] or [[]]
-
-
-class _ConflictError(Exception):
-    """One chunk met other content under its key."""

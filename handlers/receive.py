@@ -9,7 +9,6 @@ import structlog
 
 from handlers.metrics import Metrics
 from ledger import notification
-from ledger.clock import Clock
 from ledger.decision import Decision
 from ledger.errors import UnknownTopicError
 from ledger.ledger import Ledger, Loaded
@@ -23,10 +22,9 @@ _log = structlog.get_logger("handlers.receive")
 class Receive:
     """Records reports. When a method returns, every report that it was given is on disk (promise I9)."""
 
-    def __init__(self, ledger: Ledger, set_aside: SetAside, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, ledger: Ledger, set_aside: SetAside, metrics: Metrics) -> None:
         self._ledger = ledger
         self._set_aside = set_aside
-        self._clock = clock
         self._metrics = metrics
 
     async def reports(self, reports: Sequence[Report]) -> None:
@@ -44,7 +42,7 @@ class Receive:
 
     async def _record_or_keep(self, report: Report) -> None:
         if not await self._record(report):
-            await self._set_aside.keep_report(report, now=self._clock.now())
+            await self._set_aside.keep_report(report, now=self._ledger.clock.now())
             self._count(report, "unmatched")
             _log.warning("unmatched_report", provider=report.provider, kind=report.kind.value)
 

@@ -81,6 +81,9 @@ class Worker:
             await asyncio.wait(self._tasks)
 
     async def _turn(self) -> None:
+        if self._ledger.clock.skewed:
+            await self._wait_for_the_right_time()
+            return
         free = min(self._slots - len(self._tasks), self._ledger.room)
         if free <= 0:
             await self._until_one_ends()
@@ -101,9 +104,15 @@ class Worker:
 
     async def _sleep(self) -> None:
         async with self._ledger.store.connection() as connection:
-            until = await agenda.until_next(connection, self._handler.channel)
+            now, until = await agenda.until_next(connection, self._handler.channel)
+        self._ledger.clock.set(now)
         pause = _POLL if until is None else min(_POLL, until)
         await self._signals.wait(self._signal, pause.total_seconds())
+
+    async def _wait_for_the_right_time(self) -> None:
+        _log.error("clock_skewed", channel=self._handler.channel.value)
+        await self._signals.wait(self._signal, _POLL.total_seconds())
+        self._ledger.clock.set(await self._ledger.store.now())
 
     async def _until_one_ends(self) -> None:
         if self._tasks:

@@ -1,7 +1,7 @@
 """What is due: claimed by competing workers, each row by one of them at a time."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -28,11 +28,10 @@ RETURNING a.notification, a.claims, a.version
 """
 # When the next row of a channel can be claimed.
 _NEXT = """
-SELECT now(), min(a.claimable_at) FROM unnest(%(lanes)b::text[]) AS l (lane)
-CROSS JOIN LATERAL (
+SELECT now(), min((
     SELECT claimable_at FROM ledger.agenda
     WHERE channel = %(channel)b AND lane = l.lane ORDER BY claimable_at LIMIT 1
-) AS a
+)) FROM unnest(%(lanes)b::text[]) AS l (lane)
 """
 # Give rows back that this owner did not handle, not to be claimed before a time.
 _WAIT = """
@@ -74,12 +73,11 @@ async def claim(
     return [Claim(*row) for row in await (await connection.execute(_CLAIM, given, binary=True)).fetchall()]
 
 
-async def until_next(connection: AsyncConnection[Any], channel: Channel) -> timedelta | None:
-    """Return how long until a row of the channel can be claimed; None when there is none."""
-    row = await (await connection.execute(_NEXT, {"lanes": _LANES, "channel": channel.value}, binary=True)).fetchone()
-    if row is None or row[1] is None:
-        return None
-    return timedelta(seconds=0) if row[1] <= row[0] else timedelta(seconds=(row[1] - row[0]).total_seconds())
+async def until_next(connection: AsyncConnection[Any], channel: Channel) -> tuple[datetime, timedelta | None]:
+    """Return the database's time, and how long until a row of the channel can be claimed; None when there is none."""
+    given = {"lanes": _LANES, "channel": channel.value}
+    ((now, claimable_at),) = await (await connection.execute(_NEXT, given, binary=True)).fetchall()
+    return now, None if claimable_at is None else max(claimable_at - now, timedelta(0))
 
 
 async def wait(

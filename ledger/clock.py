@@ -1,7 +1,9 @@
 """The database's time between two questions: a pod's own clock decides nothing (promise I24)."""
 
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+
+TOLERATED = timedelta(seconds=30)
 
 
 class Clock:
@@ -21,3 +23,8 @@ class Clock:
         if self._read_at is None:
             raise RuntimeError("the database's time has not been read yet")
         return self._read_at + timedelta(seconds=time.monotonic() - self._counted_from)
+
+    @property
+    def skewed(self) -> bool:
+        """Whether this pod's own clock is so far off that it must claim nothing until somebody has mended it."""
+        return abs(datetime.now(UTC) - self.now()) > TOLERATED

@@ -4,6 +4,8 @@ LedgerError
 ├── RefusedError              the store refused a decision: the world has moved on
 ├── OverloadedError           more is queued than may wait
 ├── UnavailableError          the database does not answer, or is not what it must be
+│   ├── NotCommittedError     it said that it did not commit: the same again, in a moment
+│   └── OutcomeUnknownError   the connection broke: it may or may not have committed
 ├── UnstorableError           the database refuses these very values
 ├── UnknownTopicError         a fact of a release that this one does not know
 └── KeyUnavailableError       a data key cannot be opened with the keys that were given
@@ -41,6 +43,14 @@ class OverloadedError(LedgerError):
 
 class UnavailableError(LedgerError):
     """The database cannot be used now. Nothing is known to be stored; it is safe to try again."""
+
+
+class NotCommittedError(UnavailableError):
+    """The database was too busy, or shut down, and certainly stored nothing. The same append is tried again."""
+
+
+class OutcomeUnknownError(UnavailableError):
+    """The connection to the database broke during an append. What it stored is told by comparing the bytes."""
 
 
 class UnstorableError(LedgerError):

@@ -5,28 +5,28 @@ cost of the round trip and of the disk.
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 from uuid import UUID
 
-import psycopg
 import structlog
 
 from ledger.decision import Decision
-from ledger.errors import LedgerError, OverloadedError, Refusal, RefusedError, UnavailableError, UnstorableError
+from ledger.errors import (
+    LedgerError,
+    OutcomeUnknownError,
+    OverloadedError,
+    Refusal,
+    RefusedError,
+    UnavailableError,
+    UnstorableError,
+)
 from ledger.store import Encoded, Store
 
 BATCH = 200
 QUEUED_DECISIONS = 2_000
 QUEUED_BYTES = 32 * 2**20
 _GIVE_UP_AFTER = 20.0
-# What Postgres says when it certainly did not commit: cancelled, lock timeout, serialisation, deadlock, no resources.
-_NOT_COMMITTED = ("57014", "55P03", "40001", "40P01", "53")
-# What it says when nobody can know: the connection broke, the server shut down or was taken over.
-_UNKNOWN = ("08", "57P0")
-
 _log = structlog.get_logger("ledger.group_commit")
 
 Encode = Callable[[Sequence[Decision]], Awaitable[list[Encoded | Exception]]]
@@ -167,7 +167,7 @@ class GroupCommit:
             return
         try:
             refused = await self._append([waiting.encoded for waiting in batch if waiting.encoded is not None])
-        except (psycopg.DataError, psycopg.IntegrityError):
+        except UnstorableError:
             await self._bisect(batch)
             return
         self._committed([waiting.decision for index, waiting in enumerate(batch) if index not in refused])
@@ -191,14 +191,11 @@ class GroupCommit:
             try:
                 refused = await self._store.append(batch)
                 return await self._without_own(batch, refused) if unknown else refused
-            except (psycopg.Error, UnavailableError, OSError) as exc:
-                state = getattr(exc, "sqlstate", None)
-                if not _passing(state):
-                    raise
-                unknown = unknown or state is None or state.startswith(_UNKNOWN)
-                _log.warning("append_repeated", sqlstate=state, error=type(exc).__name__)
+            except UnavailableError as exc:
+                unknown = unknown or isinstance(exc, OutcomeUnknownError)
+                _log.warning("append_repeated", error=type(exc).__name__)
                 if clock.time() > give_up_at:
-                    raise UnavailableError("the database did not take the decisions in time") from exc
+                    raise
             await asyncio.sleep(pause)
             pause = min(pause * 2, 1.0)
 
@@ -213,14 +210,3 @@ class GroupCommit:
             for index, reason in refused.items()
             if not batch[index].facts or any(stored.get(fact[:2]) != fact[3] for fact in batch[index].facts)
         }
-
-
-def _passing(state: Any) -> bool:
-    return state is None or state.startswith(_NOT_COMMITTED + _UNKNOWN)
-
-
-async def cancelled(task: asyncio.Task[Any]) -> None:
-    """Cancel a task and wait for its end."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

@@ -11,6 +11,7 @@ import msgspec
 import zstandard
 
 from ledger import notification as n
+from ledger.clock import Clock
 from ledger.decision import AgendaRow, Decision, NewFact, Reference, SaidContent
 from ledger.errors import LedgerError, Refusal, RefusedError, UnknownTopicError, UnstorableError
 from ledger.group_commit import GroupCommit
@@ -62,6 +63,7 @@ class Ledger:
     def __init__(self, store: Store, keys: Keys, identity: Identity, signals: Signals) -> None:
         self.store = store
         self.identity = identity
+        self.clock = Clock()
         self._keys = keys
         self._signals = signals
         self._mapper = FactMapper()
@@ -69,8 +71,9 @@ class Ledger:
         self._loads: dict[UUID, asyncio.Future[Loaded | None]] = {}
         self._loading: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to write."""
+    async def start(self) -> None:
+        """Read the database's time, and begin to write."""
+        self.clock.set(await self.store.now())
         self._writer.start()
 
     async def stop(self) -> None:

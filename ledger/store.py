@@ -13,7 +13,14 @@ from psycopg_pool import AsyncConnectionPool
 
 from ledger import arrays
 from ledger.decision import AgendaRow, Reference, Take
-from ledger.errors import Refusal, UnavailableError
+from ledger.errors import (
+    LedgerError,
+    NotCommittedError,
+    OutcomeUnknownError,
+    Refusal,
+    UnavailableError,
+    UnstorableError,
+)
 
 # Append a batch of decisions, each whole or not at all.
 _APPEND = """
@@ -37,6 +44,10 @@ _TAKEN = """
 SELECT now(), k.key, i.body_hash, i.notifications, i.taken_at FROM unnest(%b::bytea[]) AS k (key)
 LEFT JOIN ledger.intake i USING (key)
 """
+# What Postgres says when it certainly did not commit: cancelled, lock timeout, serialisation, deadlock, no resources.
+_NOT_COMMITTED = ("57014", "55P03", "40001", "40P01", "53")
+# What it says when nobody can know: the connection broke, the server shut down or was taken over.
+_UNKNOWN = ("08", "57P0")
 _NOW = "SELECT clock_timestamp()"
 _CONTENT = "SELECT body FROM ledger.content WHERE class = %b AND notification = %b AND digest = %b"
 _HEAD = "SELECT coalesce(max(notification_id), 0) FROM ledger.stored_events"
@@ -140,9 +151,15 @@ class Store:
         return self._appender
 
     async def append(self, decisions: Sequence[Encoded]) -> dict[int, Refusal]:
-        """Store a batch in one commit; returns the refused ones by index. Raises what psycopg raises."""
+        """Store a batch in one commit; returns the refused ones by index.
+
+        Raises NotCommittedError, OutcomeUnknownError, or UnstorableError when some values of the batch are at fault.
+        """
         connection = await self.appender()
-        row = await (await connection.execute(_APPEND, _columns(decisions), binary=True)).fetchone()
+        try:
+            row = await (await connection.execute(_APPEND, _columns(decisions), binary=True)).fetchone()
+        except psycopg.Error as exc:
+            raise _append_error(exc) from exc
         refused, reasons = row or ((), ())
         return {index: Refusal(reason) for index, reason in zip(refused, reasons, strict=True)}
 
@@ -185,6 +202,18 @@ class Store:
         """Close the appending connection; the pool belongs to its maker."""
         if self._appender is not None:
             await self._appender.close()
+
+
+def _append_error(error: psycopg.Error) -> LedgerError:
+    """Map an error to what is known of the commit. Details stay out: they would show values."""
+    state = error.sqlstate or ""
+    if state.startswith(_NOT_COMMITTED):
+        return NotCommittedError(f"the append was not committed ({state})")
+    if not state or state.startswith(_UNKNOWN):
+        return OutcomeUnknownError("the connection broke during an append")
+    if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
+        return UnstorableError(f"the database refuses these values ({state})")
+    return LedgerError(f"the append failed ({state})")
 
 
 async def _rows(connection: AsyncConnection[Any], statement: str, given: tuple[Any, ...]) -> list[Row]:
