@@ -82,7 +82,7 @@ STATUSES: Mapping[int, Outcome] = {413: THIS_MESSAGE, 429: THEIRS, 503: THEIRS}
 UNVERIFIED = "Email address is not verified"
 # What SES says of an address that it cannot take; any other bad request would be bad for every message.
 BAD_ADDRESS = re.compile(
-    r"Missing final '@|Missing domain|Invalid domain|Domain |Local address |Illegal address|.*is not a valid email"
+    r"Missing final '@|Missing domain|Invalid domain|Domain (?:contains|starts|ends)|Local address |Illegal address"
 )
 
 
