@@ -37,12 +37,12 @@ class Stub:
         self.asked = asyncio.Event()
         self._conduct = conduct
         self._reads_body = reads_body
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
-        self._tasks.add(task)
+        self._tasks[task] = writer
         self.connections += 1
         number = 0
         try:
@@ -57,12 +57,12 @@ class Stub:
             pass
         finally:
             writer.close()
-            self._tasks.discard(task)
+            del self._tasks[task]
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._tasks.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._tasks)
 
     async def _read(self, reader: asyncio.StreamReader, first: bytes) -> None:
         self.heads[-1] = first + await reader.readuntil(b"\r\n\r\n")
