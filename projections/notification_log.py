@@ -1,7 +1,7 @@
 """notification_log: a row for each notification, how it stands and what it is searched by; its tables and its fold."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,13 +11,13 @@ from psycopg import AsyncConnection, sql
 from ledger import arrays
 from ledger.ids import is_standing
 from ledger.mapping import Recorded
-from ledger.notification import Requested, State, evolve
+from ledger.notification import Attempt, Dispatched, Requested, State, evolve
 from ledger.status import Status
-from ledger.values import REDACTED
+from ledger.values import REDACTED, Category, Channel, DoubtPolicy, Lane
 
-# `state` is what the fold goes on from; what is sealed in it stands in `sealed` alone, which never changes, so that an
-# update does not write it again. Free space in each page, and no index on what changes, let Postgres update in place
-# (HOT): a report then costs one heap tuple and no index entry. That is why the status has no index of its own here.
+# What changes of a notification is updated in place (HOT): no index covers it, not even the status, and each page has
+# room for a second version of all its rows, for those that came together also change together. A report then costs one
+# heap tuple and no index entry. `progress` is what the fold goes on from; what never changes is not written again.
 _CREATE = """
 CREATE TABLE views.notification_log_v1 (
     notification uuid PRIMARY KEY,
@@ -53,8 +53,8 @@ CREATE TABLE views.notification_log_v1 (
     clicks integer NOT NULL,
     version bigint NOT NULL,
     position bigint NOT NULL,
-    state bytea NOT NULL
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+    progress bytea NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 ALTER TABLE views.notification_log_v1 ALTER COLUMN sealed SET STORAGE EXTERNAL;
 -- Each ends with the order of the answer: a page is a range of one index, whatever stands before it.
 CREATE INDEX ON views.notification_log_v1 (user_id, notification) WHERE user_id IS NOT NULL;
@@ -80,7 +80,7 @@ CREATE VIEW views.notification_log_reference AS SELECT * FROM views.notification
 CREATE VIEW views.notification_log_rare AS SELECT * FROM views.notification_log_rare_v1;
 """
 _EXISTS = "SELECT to_regclass('views.notification_log_v1') IS NOT NULL"
-_LOAD = "SELECT notification, status, state FROM views.notification_log_v1 WHERE notification = ANY(%b)"
+_LOAD = "SELECT notification, status, progress FROM views.notification_log_v1 WHERE notification = ANY(%b)"
 _REFER = """
 INSERT INTO views.notification_log_reference_v1 (reference, notification) SELECT * FROM unnest(%b, %b)
 ON CONFLICT DO NOTHING
@@ -127,7 +127,7 @@ _MOVING: dict[str, type[arrays.Column]] = {
     "clicks": arrays.Integers,
     "version": arrays.Bigints,
     "position": arrays.Bigints,
-    "state": arrays.Bytes,
+    "progress": arrays.Bytes,
 }
 # Where most notifications stand in the end.
 COMMON = {Status.DISPATCHED, Status.DELIVERED, Status.OPENED, Status.CLICKED}
@@ -183,13 +183,25 @@ class BrokenStreamError(ValueError):
     """The facts of a notification do not follow each other: one is missing, or its row is."""
 
 
+class _Progress(msgspec.Struct, omit_defaults=True):
+    """A State without its request."""
+
+    version: int
+    changed_at: datetime
+    rendered: bytes | None = None
+    attempts: tuple[Attempt, ...] = ()
+    ended: Status | None = None
+    reason: str | None = None
+
+
 class _Folded(msgspec.Struct):
-    """One notification within a batch. `fixed` is there when it begins here, `was` when it began before."""
+    """One notification in a batch. `fixed` is there where it begins here; `was` is the status that its row has."""
 
     state: State
     position: int
     was: str | None = None
     fixed: tuple[Any, ...] | None = None
+    references: tuple[str, ...] = ()
 
 
 class NotificationLog:
@@ -218,19 +230,26 @@ async def _begun_before(connection: AsyncConnection[Any], streams: Collection[UU
     if not streams:
         return {}
     rows = await (await connection.execute(_LOAD, (arrays.Uuids(list(streams)),), binary=True)).fetchall()
-    return {stream: _Folded(_decode(state), 0, was=status) for stream, status, state in rows}
+    return {stream: _Folded(_state(_decode(progress)), 0, was=status) for stream, status, progress in rows}
+
+
+def _state(progress: _Progress) -> State:
+    return State(requested=_UNREAD, **msgspec.structs.asdict(progress))
 
 
 def _next(folded: _Folded | None, recorded: Recorded) -> _Folded:
     if recorded.originator_version != (folded.state.version if folded else 0) + 1:
         raise BrokenStreamError("a fact does not follow the last one that was folded")
     fact = recorded.fact
-    fixed = folded.fixed if folded else None
     if isinstance(fact, Requested):
-        fixed = _fixed(recorded, fact)
-        fact = msgspec.structs.replace(fact, personal=REDACTED)
-    state = evolve(folded.state if folded else None, fact)
-    return _Folded(state, recorded.position or 0, folded.was if folded else None, fixed)
+        return _Folded(evolve(None, fact), recorded.position or 0, fixed=_fixed(recorded, fact))
+    if folded is None:
+        raise BrokenStreamError("the first fact of a notification is `requested`")
+    folded.state = evolve(folded.state, fact)
+    folded.position = recorded.position or 0
+    if isinstance(fact, Dispatched):
+        folded.references += (fact.reference,)
+    return folded
 
 
 def _fixed(recorded: Recorded, fact: Requested) -> tuple[Any, ...]:
@@ -275,7 +294,7 @@ def _moving(state: State, status: Status, position: int) -> tuple[Any, ...]:
         sum(a.clicks for a in attempts),
         state.version,
         position,
-        _encode(state),
+        _encode(_Progress(*(getattr(state, name) for name in _Progress.__struct_fields__))),
     )
 
 
@@ -304,7 +323,7 @@ async def _write(connection: AsyncConnection[Any], folded: Mapping[UUID, _Folded
             begun.append(each.fixed + moving)
         else:
             changed.append((stream, *moving))
-        references += [(attempt.reference, stream) for attempt in each.state.attempts if attempt.reference]
+        references += [(reference, stream) for reference in each.references]
         if each.was != status:
             if status not in COMMON:
                 entered.append((status, stream))
@@ -349,4 +368,24 @@ def _update() -> sql.Composed:
 _INSERT = _insert()
 _UPDATE = _update()
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(State).decode
+_decode = msgspec.json.Decoder(_Progress).decode
+# Stands for a request that an earlier batch has put in the row: to evolve a state is to carry its request along unread.
+_UNREAD = Requested(
+    recorded_at=datetime.min.replace(tzinfo=UTC),
+    cause="",
+    by="",
+    type="",
+    channel=Channel.EMAIL,
+    category=Category.TRANSACTIONAL,
+    lane=Lane.NORMAL,
+    recipient="",
+    locale="",
+    template="",
+    template_version="",
+    catalogue="",
+    doubt=DoubtPolicy.DROP,
+    expires_at=datetime.min.replace(tzinfo=UTC),
+    retention="",
+    source="",
+    personal=REDACTED,
+)

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -118,11 +119,11 @@ def _cursor(notification: UUID) -> str:
 
 
 def _opened(cursor: str) -> UUID:
-    try:
+    with contextlib.suppress(binascii.Error, ValueError):
         notification = UUID(bytes=base64.b64decode(cursor + "==", altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError) as exc:
-        raise CursorError("the cursor is not one that an earlier page gave") from exc
-    return notification
+        if _cursor(notification) == cursor:
+            return notification
+    raise CursorError("the cursor is not one that an earlier page gave")
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,0 +1,206 @@
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import AsyncConnection, sql
+
+from ledger import notification as n
+from ledger.follower import Follower, caught_up
+from ledger.keys import Identity
+from ledger.mapping import Recorded
+from ledger.signals import Signals
+from ledger.status import Status
+from ledger.store import Store
+from projections.notification_log import BrokenStreamError, LogRow, NotificationLog
+from tests.integration.projections.lives import (
+    KEY,
+    MAPPER,
+    Life,
+    folded_from_log,
+    steps,
+    wishes,
+    write,
+    write_interleaved,
+)
+from tests.support.postgres import IDENTITY_KEY, Database
+
+VIEW = NotificationLog()
+LONG = timedelta(seconds=30)
+on_one_database = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+lives = st.lists(st.tuples(wishes, steps), min_size=1, max_size=6)
+
+
+async def rows_of(connection: AsyncConnection[Any], streams: Sequence[UUID]) -> dict[UUID, LogRow]:
+    names = sql.SQL(", ").join(map(sql.Identifier, LogRow.__struct_fields__))
+    query = sql.SQL("SELECT {} FROM views.notification_log WHERE notification = ANY(%s)").format(names)
+    found = await connection.execute(query, (list(streams),), binary=True)
+    return {row[0]: LogRow(*row) for row in await found.fetchall()}
+
+
+def row_of(stream: UUID, state: n.State, position: int) -> LogRow:
+    """Write down by hand what a row says of a state."""
+    asked, attempts = state.requested, state.attempts
+    references = [attempt.reference for attempt in attempts if attempt.reference]
+    assert isinstance(asked.personal, bytes)
+
+    def first(field: str) -> Any:
+        return min((at for attempt in attempts if (at := getattr(attempt, field))), default=None)
+
+    return LogRow(
+        notification=stream,
+        created_at=asked.recorded_at,
+        channel=asked.channel.value,
+        category=asked.category.value,
+        type=asked.type,
+        template=asked.template,
+        user_id=asked.user_id,
+        address_hash=asked.address_hash,
+        recipient=asked.recipient,
+        lane=asked.lane.value,
+        locale=asked.locale,
+        source=asked.source,
+        message_id=asked.message_id,
+        correlation_id=asked.correlation_id,
+        references=asked.references,
+        expires_at=asked.expires_at,
+        sealed=asked.personal,
+        sealed_version=1,
+        sealed_topic="notification.requested",
+        changed_at=state.changed_at,
+        status=state.status.value,
+        reason=state.reason,
+        attempts=len(attempts),
+        provider=attempts[-1].provider if attempts else None,
+        provider_message_id=references[-1] if references else None,
+        dispatched_at=first("dispatched_at"),
+        delivered_at=first("delivered_at"),
+        first_opened_at=first("first_opened_at"),
+        first_clicked_at=first("first_clicked_at"),
+        opens=sum(attempt.opens for attempt in attempts),
+        clicks=sum(attempt.clicks for attempt in attempts),
+        version=state.version,
+        position=position,
+    )
+
+
+async def expected_rows(store: Store, streams: Sequence[UUID]) -> dict[UUID, LogRow]:
+    folded = await folded_from_log(store, streams)
+    return {stream: row_of(stream, state, at) for stream, (state, at) in folded.items()}
+
+
+async def recorded_after(store: Store, position: int) -> list[Recorded]:
+    rows = await store.read(after=position, limit=10_000)
+    return [Recorded(r.stream, r.version, r.topic, MAPPER.decode(r.topic, r.state), r.position) for r in rows]
+
+
+@on_one_database
+@given(drawn=lives, batch=st.integers(1, 20))
+async def test_i11_what_the_follower_writes_is_the_fold_of_the_log_row_by_row(
+    database: Database, store: Store, connection: AsyncConnection[Any], drawn: Any, batch: int
+):
+    now = await store.now()
+    written = [Life(now, **wish).live(*steps) for wish, steps in drawn]
+    await write_interleaved(store, written)
+    follower = Follower(database.url, VIEW, Signals(database.url), batch=batch, pace=timedelta())
+    follower.start()
+    assert await caught_up(connection, VIEW, await store.head(), timeout=LONG)
+    await follower.stop()
+    streams = [life.stream for life in written]
+    assert await rows_of(connection, streams) == await expected_rows(store, streams)
+
+
+@on_one_database
+@given(drawn=lives, data=st.data())
+async def test_i11_however_the_log_is_cut_into_batches_the_rows_are_the_same(
+    store: Store, connection: AsyncConnection[Any], drawn: Any, data: st.DataObject
+):
+    start = await store.head()
+    now = await store.now()
+    written = [Life(now, **wish).live(*steps) for wish, steps in drawn]
+    await write_interleaved(store, written)
+    facts = await recorded_after(store, start)
+    cuts = data.draw(st.sets(st.integers(1, len(facts))))
+    for begin, end in pairwise(sorted({0, len(facts), *cuts})):
+        async with connection.transaction():
+            await VIEW.fold(connection, facts[begin:end])
+    streams = [life.stream for life in written]
+    assert await rows_of(connection, streams) == await expected_rows(store, streams)
+    for status in Status:
+        assert await rare_at(connection, status.value, streams) == await standing_at(connection, status.value, streams)
+
+
+COMMON = {"dispatched", "delivered", "opened", "clicked"}
+
+
+async def rare_at(connection: AsyncConnection[Any], status: str, streams: Sequence[UUID]) -> set[UUID]:
+    found = await connection.execute(
+        "SELECT notification FROM views.notification_log_rare WHERE status = %s AND notification = ANY(%s)",
+        (status, list(streams)),
+    )
+    return {row[0] for row in await found.fetchall()}
+
+
+async def standing_at(connection: AsyncConnection[Any], status: str, streams: Sequence[UUID]) -> set[UUID]:
+    rows = await rows_of(connection, streams)
+    return {stream for stream, row in rows.items() if row.status == status and status not in COMMON}
+
+
+async def test_the_sealed_field_is_copied_with_what_it_is_bound_to_and_nothing_else_names_the_person(
+    store: Store, connection: AsyncConnection[Any]
+):
+    life = Life(await store.now()).live("attempt", "accepted")
+    await write(store, life.encoded())
+    async with connection.transaction():
+        await VIEW.fold(connection, await recorded_after(store, 0))
+    row = (await rows_of(connection, [life.stream]))[life.stream]
+    assert row.sealed is not None
+    bound_to = row.notification.bytes + row.sealed_version.to_bytes(8) + row.sealed_topic.encode()
+    assert msgspec.json.decode(KEY.open(row.sealed, bound_to=bound_to))["address"] == "ann@example.com"
+    (whole,) = await (
+        await connection.execute("SELECT l::text, convert_from(l.progress, 'UTF8') FROM views.notification_log l")
+    ).fetchall()
+    assert "ann@example.com" not in "".join(whole)
+    assert Identity(IDENTITY_KEY).address_hash("ann@example.com") not in "".join(whole)
+
+
+async def test_streams_that_stand_for_a_thing_have_no_row(store: Store, connection: AsyncConnection[Any]):
+    life = Life(await store.now())
+    life.stream = Identity(IDENTITY_KEY).standing_stream("suppression", "x")
+    await write(store, life.encoded())
+    async with connection.transaction():
+        await VIEW.fold(connection, await recorded_after(store, 0))
+    assert await rows_of(connection, [life.stream]) == {}
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+async def test_a_fact_is_never_folded_over_a_gap(store: Store, connection: AsyncConnection[Any], missing: int):
+    await write(store, Life(await store.now()).live("attempt", "accepted").encoded())
+    facts = await recorded_after(store, 0)
+    with pytest.raises(BrokenStreamError):
+        await VIEW.fold(connection, [*facts[:missing], *facts[missing + 1 :]])
+
+
+async def test_what_changes_a_row_changes_it_in_place(store: Store, connection: AsyncConnection[Any]):
+    lives = [Life(await store.now(), user_id=f"u-{i}") for i in range(50)]
+    for each in lives:
+        each.live("attempt", "accepted", "delivered", "opened")
+    await write_interleaved(store, lives)
+    facts = await recorded_after(store, 0)
+    for begin in range(0, len(facts), 50):
+        async with connection.transaction():
+            await VIEW.fold(connection, facts[begin : begin + 50])
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    counted = await connection.execute(
+        "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'notification_log_v1'"
+    )
+    updates, in_place = (await counted.fetchall())[0]
+    assert updates == 250
+    assert in_place > 0.8 * updates
