@@ -14,7 +14,6 @@ from aiohttp.client import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from botocore.httpsession import get_cert_path
-from yarl import URL
 
 # SES closes idle connections after 20 s; ours are gone well before, so that no request meets a closing one.
 KEEP_ALIVE = timedelta(seconds=12)
@@ -93,7 +92,7 @@ class Wire:
             raise RuntimeError("the session is not open")
         async with self._session.request(
             request.method,
-            URL(request.url, encoded=True),
+            request.url,
             data=request.body,
             headers={
                 name: value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()
