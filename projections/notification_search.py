@@ -13,7 +13,7 @@ from psycopg.adapt import PyFormat
 
 from ledger.status import Status
 from ledger.values import Category, Channel
-from projections.notification_log import COMMON, LogRow
+from projections.notification_log import LogRow
 
 
 class CursorError(ValueError):
@@ -66,8 +66,6 @@ def _query(filters: Filters, *, before: UUID | None, limit: int) -> tuple[sql.Co
         "before": before,
         "limit": limit,
     }
-    if filters.status and filters.status not in COMMON:
-        given["rare"] = given.pop("status")
     given = {name: value for name, value in given.items() if value is not None}
     query = sql.SQL("SELECT {} FROM views.notification_log l{} WHERE true{} ORDER BY l.notification DESC LIMIT {}")
     return query.format(
@@ -130,7 +128,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # An id is drawn shortly before its first fact is decided, and holds milliseconds only.
 _AROUND = timedelta(minutes=1)
 _JOINS = {
-    "rare": sql.SQL(" JOIN views.notification_log_rare r USING (notification)"),
+    "status": sql.SQL(" JOIN views.notification_log_status s USING (notification)"),
     "provider_message_id": sql.SQL(" JOIN views.notification_log_reference p USING (notification)"),
 }
 _CONDITIONS = {
@@ -139,6 +137,6 @@ _CONDITIONS = {
     "since_id": sql.SQL(" AND l.notification >= {}"),
     "until": sql.SQL(" AND l.created_at < {}"),
     "until_id": sql.SQL(" AND l.notification <= {}"),
-    "rare": sql.SQL(" AND r.status = {}"),
+    "status": sql.SQL(" AND s.status = {}"),
     "provider_message_id": sql.SQL(" AND p.reference = {}"),
 }
