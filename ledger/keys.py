@@ -16,6 +16,8 @@ from ledger.errors import KeyUnavailableError
 
 _NONCE = 12
 _KEY = 32
+# ValueError: what was cut off within its nonce.
+_DOES_NOT_OPEN = (InvalidTag, ValueError)
 
 
 def normalise(address: str) -> str:
@@ -80,9 +82,12 @@ class KeyEncryption:
     """Wraps data keys under KEY_ENCRYPTION_KEY: the first of the given keys wraps, all of them unwrap (rotation)."""
 
     def __init__(self, keys: Iterable[bytes]) -> None:
-        self._ciphers = [(sha256(key).digest()[:4], AESGCM(key)) for key in keys]
-        if not self._ciphers:
+        given = list(keys)
+        if not given:
             raise KeyUnavailableError("no KEY_ENCRYPTION_KEY was given")
+        if any(len(key) != _KEY for key in given):
+            raise KeyUnavailableError("a KEY_ENCRYPTION_KEY is not 32 bytes long")
+        self._ciphers = [(sha256(key).digest()[:4], AESGCM(key)) for key in given]
 
     def wrap(self, name: str, key: bytes) -> bytes:
         """Wrap a key so that it opens for this name alone."""
@@ -96,7 +101,7 @@ class KeyEncryption:
             if wrapped[:4] == key_id:
                 try:
                     return cipher.decrypt(wrapped[4 : 4 + _NONCE], wrapped[4 + _NONCE :], name.encode())
-                except InvalidTag:
+                except _DOES_NOT_OPEN:
                     break
         raise KeyUnavailableError("a stored key opens with none of the given KEY_ENCRYPTION_KEYs")
 
@@ -124,7 +129,7 @@ class DataKey:
         """Decrypt; KeyUnavailableError when the key or what it is bound to is another."""
         try:
             return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], bound_to)
-        except InvalidTag as exc:
+        except _DOES_NOT_OPEN as exc:
             raise KeyUnavailableError("a sealed field does not open with its key") from exc
 
 

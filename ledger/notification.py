@@ -526,7 +526,9 @@ def overdue(state: State, origin: Origin) -> Facts:
         return tuple(_doubt(state, attempt.id, "no_outcome", origin) for attempt in lost)
     if state.ended or state.reached or _open(state):
         return ()
-    if _doubt_is_over(state, origin.now) and state.requested.doubt is DoubtPolicy.DROP:
+    if _in_doubt(state) and origin.now < _waits_until(state):
+        return ()
+    if _is_dropped(state):
         return (Failed(**origin.stamp(), reason="in_doubt: not sent again"),)
     if state.requested.expires_at <= origin.now:
         return (Expired(**origin.stamp()),)
@@ -600,7 +602,7 @@ def next_due(state: State) -> Due | None:
 
 def sendable(state: State, now: datetime) -> bool:
     """Whether an attempt may be started now."""
-    if state.ended or state.reached or _open(state):
+    if state.ended or state.reached or _open(state) or _is_dropped(state):
         return False
     return _waits_until(state) <= now < state.requested.expires_at
 
@@ -611,7 +613,7 @@ def _next_time(state: State) -> datetime | None:
         return min(attempt.deadline_at for attempt in open_attempts)
     if state.ended or state.reached:
         return None
-    if state.attempts and state.attempts[-1].evidence is Evidence.IN_DOUBT:
+    if _in_doubt(state):
         return _waits_until(state)
     return min(_waits_until(state), state.requested.expires_at)
 
@@ -628,8 +630,12 @@ def _waits_until(state: State) -> datetime:
     return waits or last.started_at
 
 
-def _doubt_is_over(state: State, now: datetime) -> bool:
-    return bool(state.attempts) and state.attempts[-1].evidence is Evidence.IN_DOUBT and _waits_until(state) <= now
+def _in_doubt(state: State) -> bool:
+    return bool(state.attempts) and state.attempts[-1].evidence is Evidence.IN_DOUBT
+
+
+def _is_dropped(state: State) -> bool:
+    return _in_doubt(state) and state.requested.doubt is DoubtPolicy.DROP
 
 
 def backoff(category: Category, attempts: int, *, jitter: float) -> timedelta:

@@ -1,0 +1,79 @@
+"""One fact of each topic with every field set, as the golden files hold them."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from ledger import notification as n
+from ledger.values import Category, Channel, DoubtPolicy, Lane, Personal
+
+STREAM = UUID("019e0000-0000-7000-8000-000000000001")
+ATTEMPT = UUID("0a0b0c0d-0000-4000-8000-000000000002")
+PERSON = Personal("ada@example.com", "Ada Löwe", {"order": {"id": "A-17", "total": 12.5, "lines": [1, None, True]}})
+KEY = bytes(range(32))
+
+_AT = datetime(2031, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
+_LATER = datetime(2031, 5, 4, 12, 15, tzinfo=UTC)
+_ALL: dict[str, Any] = {"recorded_at": _AT, "cause": "intake:00ff", "by": "ingest"}
+_REPORTED: dict[str, Any] = {
+    **_ALL,
+    "attempt": ATTEMPT,
+    "key": "Delivery:m-1",
+    "occurred_at": _LATER,
+    "evidence": {"code": "250"},
+}
+
+FACTS: dict[str, n.NotificationFact] = {
+    "notification.requested": n.Requested(
+        **_ALL,
+        type="order_shipped",
+        channel=Channel.EMAIL,
+        category=Category.TRANSACTIONAL,
+        lane=Lane.HIGH,
+        recipient="user:u-1",
+        user_id="u-1",
+        address_hash="ab" * 16,
+        locale="en-GB",
+        template="order_shipped",
+        template_version="0123456789abcdef",
+        catalogue="fedcba9876543210",
+        doubt=DoubtPolicy.DROP,
+        expires_at=_LATER,
+        send_at=_LATER,
+        retention="standard",
+        source="order-service",
+        message_id="m-1",
+        correlation_id="c-1",
+        references={"order": "A-17"},
+        personal=PERSON,
+    ),
+    "notification.suppressed": n.Suppressed(**_ALL, rule="no_consent", policy="2026-11", inputs={"consent": "none"}),
+    "notification.rendered": n.Rendered(
+        **_ALL, digest=KEY, template="order_shipped", template_version="0123456789abcdef", locale="en"
+    ),
+    "notification.render_failed": n.RenderFailed(**_ALL, code="undefined", template="order_shipped"),
+    "notification.attempt_started": n.AttemptStarted(
+        **_ALL,
+        attempt=ATTEMPT,
+        provider="ses",
+        address_hash="ab" * 16,
+        digest=KEY,
+        deadline_at=_LATER,
+        because="first",
+    ),
+    "notification.dispatched": n.Dispatched(**_ALL, attempt=ATTEMPT, provider="ses", reference="0100-ses"),
+    "notification.attempt_failed": n.AttemptFailed(
+        **_ALL, attempt=ATTEMPT, kind="postponed", code="throttled", retry_at=_LATER
+    ),
+    "notification.attempt_in_doubt": n.AttemptInDoubt(**_ALL, attempt=ATTEMPT, doubt="read_timeout", until=_LATER),
+    "notification.failed": n.Failed(**_ALL, reason="refused: bad_address"),
+    "notification.expired": n.Expired(**_ALL),
+    "notification.delayed": n.Delayed(**_REPORTED),
+    "notification.delivered": n.Delivered(**_REPORTED),
+    "notification.bounced": n.Bounced(**_REPORTED),
+    "notification.rejected": n.Rejected(**_REPORTED),
+    "notification.complained": n.Complained(**_REPORTED),
+    "notification.opened": n.Opened(**_REPORTED),
+    "notification.clicked": n.Clicked(**_REPORTED),
+    "notification.unsubscribed": n.Unsubscribed(**_REPORTED),
+}

@@ -1,0 +1,58 @@
+"""Ids that sort by time, and the database's time between two questions."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from ledger.clock import Clock
+from ledger.ids import is_standing, made_at, notification_id
+from ledger.values import Content, utc
+
+NOON = datetime(2031, 5, 4, 12, 0, 0, 123_456, tzinfo=UTC)
+
+
+def test_a_notification_id_is_a_uuid_7_of_its_time():
+    made = notification_id(NOON)
+    assert (made.version, made.variant) == (7, "specified in RFC 4122")
+    assert made_at(made) == NOON.replace(microsecond=123_000)
+    assert not is_standing(made)
+
+
+def test_notification_ids_sort_by_time_and_never_repeat():
+    ids = [notification_id(NOON + timedelta(milliseconds=number)) for number in range(1_000)]
+    assert ids == sorted(ids)
+    assert len({notification_id(NOON) for _ in range(10_000)}) == 10_000
+
+
+def test_an_id_of_the_far_future_is_still_no_standing_stream():
+    assert not is_standing(notification_id(datetime(9000, 1, 1, tzinfo=UTC)))
+
+
+def test_a_time_with_an_offset_is_taken_to_utc_and_one_without_is_refused():
+    assert utc(datetime(2031, 5, 4, 14, tzinfo=timezone(timedelta(hours=2)))) == datetime(2031, 5, 4, 12, tzinfo=UTC)
+    with pytest.raises(ValueError, match="offset"):
+        utc(datetime(2031, 5, 4, 14))  # noqa: DTZ001 - the mistake itself
+
+
+def test_i26_the_digest_of_words_is_what_it_always_was():
+    content = Content(sender="shop@example.com", subject="Hëllo", html="<p>1</p>", text="1")
+    assert content.digest().hex() == "dcd7a1265655d866fe2c290e898e65d5e31c46057864ac26df4645844c74c600"
+    assert content.digest() != Content("shop@example.com", "Hëllo", "<p>1</p>", "2").digest()
+
+
+def test_i24_the_clock_tells_the_time_of_the_database_and_not_of_the_pod():
+    clock = Clock()
+    clock.set(NOON)
+    assert NOON <= clock.now() <= clock.now() < NOON + timedelta(minutes=1)
+    assert clock.skewed
+
+
+def test_i24_a_pod_that_agrees_with_the_database_is_not_skewed():
+    clock = Clock()
+    clock.set(datetime.now(UTC))
+    assert not clock.skewed
+
+
+def test_a_clock_that_was_never_set_tells_no_time():
+    with pytest.raises(RuntimeError, match="not been read"):
+        Clock().now()

@@ -1,0 +1,64 @@
+"""Whether it may be sent: each rule, and their order."""
+
+import pytest
+
+from ledger.policy import AllowList, Send, Suppress, judge
+from ledger.values import Category
+from tests.unit.ledger.samples import requested
+
+EVERYONE = AllowList(frozenset({"*"}))
+NOBODY = AllowList(frozenset())
+
+
+def test_what_nothing_forbids_is_sent():
+    assert judge(requested(), "ada@example.com", EVERYONE) == Send()
+
+
+def test_a_notification_without_a_template_is_not_sent():
+    verdict = judge(requested(template_version=""), "ada@example.com", EVERYONE)
+    assert verdict == Suppress("no_template", {"template": "order_shipped", "locale": "en"})
+
+
+def test_marketing_needs_a_consent_that_nobody_can_record_yet():
+    verdict = judge(requested(category=Category.MARKETING), "ada@example.com", EVERYONE)
+    assert verdict == Suppress("no_consent", {"category": "marketing", "consent": "none recorded"})
+
+
+def test_a_person_without_an_address_is_not_written_to():
+    assert judge(requested(), None, EVERYONE) == Suppress("no_address", {"channel": "email"})
+
+
+def test_i18_who_is_not_allowed_here_is_named_by_a_hash():
+    verdict = judge(requested(), "ada@example.com", NOBODY)
+    assert verdict == Suppress("not_allowed_here", {"address_hash": "ab" * 16})
+
+
+def test_the_first_rule_that_forbids_decides():
+    request = requested(template_version="", category=Category.MARKETING)
+    verdicts = [
+        judge(request, None, NOBODY),
+        judge(requested(category=Category.MARKETING), None, NOBODY),
+        judge(requested(), None, NOBODY),
+    ]
+    assert [verdict.rule for verdict in verdicts if isinstance(verdict, Suppress)] == [
+        "no_template",
+        "no_consent",
+        "no_address",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "address", "allowed"),
+    [
+        ("*", "anyone@anywhere.example", True),
+        ("ada@example.com", "Ada@Example.com", True),
+        ("ada@example.com", "bob@example.com", False),
+        ("example.com", "bob@example.com", True),
+        ("example.com", "bob@sub.example.com", False),
+        ("example.com", "bob@notexample.com", False),
+        ("example.com", "bob@example.com@evil.example", False),
+        ("+15005550001", "+15005550001", True),
+    ],
+)
+def test_an_allow_list_holds_addresses_and_whole_domains(entry: str, address: str, *, allowed: bool):
+    assert AllowList(frozenset({entry})).allows(address) is allowed
