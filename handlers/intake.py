@@ -23,11 +23,15 @@ CHUNK = 200
 
 
 class TakenIn(msgspec.Struct, frozen=True):
-    """The message is on disk: these are its notifications. `repeated` = they were there before."""
+    """The message is on disk: these are its notifications. `repeated` = they were there before.
+
+    `channels` holds the new ones alone: nobody needs to read back what was just written.
+    """
 
     message_type: str
     notifications: tuple[UUID, ...]
     repeated: bool
+    channels: dict[UUID, Channel] = {}
 
 
 class Conflicting(msgspec.Struct, frozen=True):
@@ -150,7 +154,8 @@ class TakeIn:
         for number in reversed(range(len(chunks))):
             taken.insert(0, await self._append_chunk(asked, self._key(asked, number), chunks[number]))
         ids = tuple(notification for one in taken for notification in one.notifications)
-        return TakenIn(asked.message_type, ids, taken[0].repeated)
+        channels = {notification: channel for one in taken for notification, channel in one.channels.items()}
+        return TakenIn(asked.message_type, ids, taken[0].repeated, channels)
 
     async def _append_chunk(self, asked: "_Asked", key: bytes, chunk: Sequence[Wanted]) -> TakenIn:
         decision = self._decision(asked, key, chunk)
@@ -161,7 +166,9 @@ class TakeIn:
                 raise
             _, rows = await self._ledger.store.taken([key])
             return TakenIn(asked.message_type, tuple(rows[key].notifications), repeated=True)
-        return TakenIn(asked.message_type, tuple(new.stream for new in decision.facts), repeated=False)
+        begun = ((new.stream, new.fact) for new in decision.facts)
+        channels = {stream: fact.channel for stream, fact in begun if isinstance(fact, notification.Requested)}
+        return TakenIn(asked.message_type, tuple(channels), repeated=False, channels=channels)
 
     async def _repeated(self, asked: "_Asked", row: Known) -> TakenIn:
         ids, chunk = list(row.notifications), 0

@@ -1,0 +1,101 @@
+"""Who may call what: every route declares its scopes, the public ones stand here with their reasons (promise I17)."""
+
+from collections.abc import Collection
+from enum import StrEnum
+from typing import Any
+
+from litestar import Litestar
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from api.correlation import correlation_of
+from api.problems import SCOPE_MISSING, UNAUTHENTICATED, UNAVAILABLE, ProblemError
+from api.tokens import Authenticator, KeysUnavailableError, TokenRefusedError
+
+
+class Scope(StrEnum):
+    """What a token may allow."""
+
+    WRITE = "notifications:write"
+    READ = "notifications:read"
+    PII = "pii:read"
+    OPERATIONS = "operations"
+
+
+PUBLIC = {
+    "/callbacks/ses": "SNS has no token of ours; what it posts is verified by its signature",
+    "/health/liveness": "the orchestrator has no token; says only that the process runs",
+    "/health/readiness": "the orchestrator has no token; names what is missing, no more",
+    "/metrics": "served on OPS_PORT alone, which is not for the outside; holds no personal data",
+    "/schema": "describes the interface, holds no data",
+    "/schema/openapi.json": "as /schema",
+    "/schema/openapi.yaml": "as /schema",
+    "/schema/{path}": "as /schema; whatever else is asked for below it is not there",
+}
+_CHALLENGE = 'Bearer realm="notification-ledger"'
+
+
+class UndeclaredRouteError(Exception):
+    """A route declares no scope and is not among the public ones: the process does not start."""
+
+
+class Guard:
+    """Lets a request through to its handler, or not (Litestar guard).
+
+    Ours instead of Litestar's JWT backend: that one needs PyJWT, verifies every token of every request anew, and
+    opens what is not excluded by a pattern to any valid token; here nothing opens that does not say to whom.
+    """
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+
+    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        correlation_of(connection.scope)
+        if connection.scope["path_template"] in PUBLIC:
+            return
+        needed = declared(handler)
+        try:
+            caller = await self._authenticator.caller(_bearer(connection))
+        except TokenRefusedError as exc:
+            challenge = f'{_CHALLENGE}, error="invalid_token"'
+            raise ProblemError(UNAUTHENTICATED, str(exc), headers={"WWW-Authenticate": challenge}) from None
+        except KeysUnavailableError as exc:
+            raise ProblemError(UNAVAILABLE, str(exc)) from None
+        if needed is None or not needed <= caller.scopes:
+            raise _lacking(sorted((needed or frozenset()) - caller.scopes))
+        connection.scope["user"] = caller
+
+
+def declared(handler: BaseRouteHandler) -> frozenset[str] | None:
+    """Return the scopes that a route declares (`scopes=` of its decorator); None = nobody may call it."""
+    scopes: Collection[str] | None = handler.opt.get("scopes")
+    return frozenset(scopes) if scopes else None
+
+
+def check_all_declared(app: Litestar) -> None:
+    """Raise UndeclaredRouteError for a route without a scope that is not public."""
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", [route]):
+            if route.path_format in PUBLIC or _is_made_for_options(handler):
+                continue
+            if declared(handler) is None:
+                raise UndeclaredRouteError(f"{route.path_format} declares no scope")
+
+
+def _is_made_for_options(handler: Any) -> bool:
+    """Litestar adds an OPTIONS handler to each path; it declares nothing, so nobody may call it."""
+    return getattr(handler, "http_methods", None) == {"OPTIONS"}
+
+
+def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise ProblemError(UNAUTHENTICATED, "no bearer token", headers={"WWW-Authenticate": _CHALLENGE})
+    return token.strip()
+
+
+def _lacking(scopes: list[str]) -> ProblemError:
+    named = " ".join(scopes)
+    challenge = f'{_CHALLENGE}, error="insufficient_scope", scope="{named}"'
+    detail = f"needs the scope {named}" if named else "nobody may call it"
+    return ProblemError(SCOPE_MISSING, detail, headers={"WWW-Authenticate": challenge})

@@ -1,0 +1,114 @@
+"""POST /v1/messages and POST /v1/notifications: what asks for notifications, taken in once and only once."""
+
+import asyncio
+from uuid import UUID
+
+import msgspec
+from litestar import Response, post
+
+from api.auth import Scope
+from api.problems import CONFLICT, REJECTED, TOO_LARGE, UNKNOWN_TYPE, ProblemError, malformed
+from api.services import Call, Services, services_of
+from handlers.intake import Conflicting, Result, TakenIn
+from ledger.ledger import Ledger
+from ledger.status import Status
+from ledger.values import Channel
+from templates.envelope import Fault, MessageRejectedError, UnknownMessageError, is_identifier
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """A notification and how it stands now."""
+
+    id: UUID
+    channel: Channel
+    status: Status
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The notifications that a message or request asked for."""
+
+    notifications: list[Standing]
+
+
+@post(
+    "/v1/messages",
+    status_code=202,
+    scopes=[Scope.WRITE],
+    tags=["messages"],
+    summary="Take in a message of the platform",
+)
+async def post_message(request: Call) -> Response[Accepted]:
+    services = services_of(request)
+    (result,) = await services.take_in.messages([await request.body()], by=f"api:{request.user.subject}")
+    return await answer(services, result)
+
+
+@post(
+    "/v1/notifications",
+    status_code=202,
+    scopes=[Scope.WRITE],
+    tags=["messages"],
+    summary="Ask for one notification directly",
+)
+async def post_notification(request: Call) -> Response[Accepted]:
+    services = services_of(request)
+    result = await services.take_in.request(
+        await request.body(), caller=request.user.subject, idempotency_key=_idempotency_key(request)
+    )
+    return await answer(services, result)
+
+
+async def answer(services: Services, result: Result) -> Response[Accepted]:
+    """Answer what became of a message: 202 when it is new, 200 for a repeat; raises the problem of any other."""
+    services.metrics.messages.labels(*counted(result)).inc()
+    if not isinstance(result, TakenIn):
+        raise problem_of(result)
+    accepted = Accepted(await _standing(services.ledger, result))
+    return Response(accepted, status_code=200 if result.repeated else 202)
+
+
+def problem_of(result: Conflicting | MessageRejectedError | UnknownMessageError) -> ProblemError:
+    """Return how a message that was not taken in is answered."""
+    match result:
+        case Conflicting():
+            return ProblemError(CONFLICT, "nothing was sent; the conflict is recorded")
+        case UnknownMessageError():
+            return ProblemError(UNKNOWN_TYPE, faults=[Fault("messageType", "is not in the catalogue")])
+        case MessageRejectedError(reason=reason, faults=faults):
+            return ProblemError(TOO_LARGE if reason == "too_large" else REJECTED, faults=faults)
+
+
+def counted(result: Result) -> tuple[str, str]:
+    """Return the labels that a result is counted under; a type that is not ours has none of its own."""
+    match result:
+        case TakenIn(repeated=repeated):
+            return result.message_type, "repeated" if repeated else "taken"
+        case Conflicting():
+            return result.message_type, "conflict"
+        case UnknownMessageError():
+            return "unknown", "unknown"
+        case _:
+            return "unknown", "rejected"
+
+
+async def _standing(ledger: Ledger, taken: TakenIn) -> list[Standing]:
+    """Say how the notifications stand; only what was there before is read."""
+    before = [each for each in taken.notifications if each not in taken.channels]
+    found = zip(before, await asyncio.gather(*map(ledger.load, before)), strict=True)
+    loaded = {each: one for each, one in found if one is not None}
+    return [
+        Standing(each, channel, Status.REQUESTED)
+        if (channel := taken.channels.get(each))
+        else Standing(each, loaded[each].state.requested.channel, loaded[each].state.status)
+        for each in taken.notifications
+        if each in taken.channels or each in loaded
+    ]
+
+
+def _idempotency_key(request: Call) -> str | None:
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    if key is not None and not is_identifier(key):
+        raise malformed(Fault(IDEMPOTENCY_KEY, "must be 1 to 200 printable characters"))
+    return key

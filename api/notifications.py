@@ -1,0 +1,136 @@
+"""GET /v1/notifications/{id}, its history and its content: one notification, folded live, as of any moment."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import takewhile
+from uuid import UUID
+
+import msgspec
+from litestar import get
+from litestar.params import FromPath
+
+from api import views
+from api.auth import Scope
+from api.disclosure import record_read
+from api.parameters import Parameters
+from api.problems import NOT_FOUND, ProblemError
+from api.services import Call, Services, services_of
+from ledger.errors import UnknownTopicError
+from ledger.keys import DataKey
+from ledger.mapping import FactMapper, unseal
+from ledger.notification import NotificationFact, Requested, State, fold
+from ledger.store import Row
+from ledger.values import Content, Personal, Redacted
+
+_MOST_VERSIONS = 2**31
+_MAPPER = FactMapper()
+
+
+@get(
+    "/v1/notifications/{notification_id:uuid}",
+    scopes=[Scope.READ],
+    tags=["notifications"],
+    summary="How a notification stands, now or at any moment",
+)
+async def get_notification(request: Call, notification_id: FromPath[UUID]) -> views.Notification:
+    asked = Parameters.of_query(request.scope, known={"at", "version"})
+    version, at = asked.whole("version", least=1, most=_MOST_VERSIONS), asked.time("at")
+    if version is not None and at is not None:
+        asked.refuse("at", "does not go with version: give one of them")
+    asked.done()
+    services, unmasked = services_of(request), Scope.PII in request.user.scopes
+    rows = _until(await _rows(services, notification_id), version=version, at=at)
+    facts = [_MAPPER.decode(row.topic, row.state) for row in rows]
+    state = fold(facts)
+    if state is None or (version is not None and version > state.version):
+        raise ProblemError(NOT_FOUND, "the notification was not there, or not at this version")
+    personal = _personal(notification_id, state, await _key(services, facts[0]))
+    if unmasked:
+        await record_read(request, "notification", str(notification_id))
+    return views.notification(notification_id, state, personal, unmasked=unmasked)
+
+
+@get(
+    "/v1/notifications/{notification_id:uuid}/history",
+    scopes=[Scope.READ],
+    tags=["notifications"],
+    summary="Every fact of a notification, in order",
+)
+async def get_history(request: Call, notification_id: FromPath[UUID]) -> views.History:
+    Parameters.of_query(request.scope, known=()).done()
+    services, unmasked = services_of(request), Scope.PII in request.user.scopes
+    rows = await _rows(services, notification_id)
+    key = await _key(services, _first(rows))
+    if unmasked:
+        await record_read(request, "history", str(notification_id))
+    return views.history(notification_id, rows, key=key, unmasked=unmasked)
+
+
+class SaidContent(msgspec.Struct, frozen=True):
+    """Exactly what was said last; `sha256` is the digest that the fact `rendered` carries, in hex (promise I26)."""
+
+    subject: str
+    html: str
+    text: str
+    sender: str
+    sha256: str
+
+
+@get(
+    "/v1/notifications/{notification_id:uuid}/content",
+    scopes=[Scope.PII],
+    tags=["notifications"],
+    summary="What was said, word for word",
+)
+async def get_content(request: Call, notification_id: FromPath[UUID]) -> SaidContent:
+    Parameters.of_query(request.scope, known=()).done()
+    ledger = services_of(request).ledger
+    loaded = await ledger.load(notification_id)
+    if loaded is None:
+        raise ProblemError(NOT_FOUND, "no such notification")
+    if loaded.state.rendered is None:
+        raise ProblemError(NOT_FOUND, "nothing has been said yet")
+    content = await ledger.content(loaded)
+    if content is None:
+        raise ProblemError(NOT_FOUND, "what was said is not kept any more, or its person was erased")
+    await record_read(request, "content", str(notification_id))
+    return _said(content, loaded.state.rendered)
+
+
+def _said(content: Content, digest: bytes) -> SaidContent:
+    return SaidContent(content.subject, content.html, content.text, content.sender, digest.hex())
+
+
+async def _rows(services: Services, notification_id: FromPath[UUID]) -> list[Row]:
+    rows = await services.ledger.store.load([notification_id])
+    if not rows:
+        raise ProblemError(NOT_FOUND, "no such notification")
+    return rows
+
+
+def _until(rows: Sequence[Row], *, version: int | None, at: datetime | None) -> list[Row]:
+    """Return the facts up to a version or a moment, without a gap."""
+    if at is not None:
+        return list(takewhile(lambda row: _MAPPER.decode(row.topic, row.state).recorded_at <= at, rows))
+    return [row for row in rows if version is None or row.version <= version]
+
+
+def _first(rows: Sequence[Row]) -> NotificationFact | None:
+    try:
+        return _MAPPER.decode(rows[0].topic, rows[0].state)
+    except UnknownTopicError:
+        return None
+
+
+async def _key(services: Services, first: NotificationFact | None) -> DataKey | None:
+    """Return the data key of the notification's person; None when it was destroyed."""
+    if not isinstance(first, Requested):
+        return None
+    async with services.ledger.store.connection() as connection:
+        keys = await services.keys.read(connection, [first.recipient])
+    return keys.get(first.recipient)
+
+
+def _personal(stream: UUID, state: State, key: DataKey | None) -> Personal | Redacted:
+    personal = unseal(state.requested, stream, key=key).personal
+    return Redacted() if isinstance(personal, bytes) else personal

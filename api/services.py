@@ -1,0 +1,40 @@
+"""What the routes need, by plain constructor arguments, and the request as they see it."""
+
+import msgspec
+from litestar import Request
+from litestar.datastructures import State
+
+from api.health import Readiness
+from api.problems import AnyRequest
+from api.tokens import Authenticator, Caller
+from handlers.intake import TakeIn
+from handlers.metrics import Metrics
+from handlers.receive import Receive
+from ledger.keys import Keys
+from ledger.ledger import Ledger
+from ledger.reads import Reads
+from ledger.set_aside import SetAside
+from providers.contract import Callbacks
+
+Call = Request[Caller, None, State]
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the API is made of; `ses` reads what SES reports."""
+
+    ledger: Ledger
+    keys: Keys
+    reads: Reads
+    set_aside: SetAside
+    take_in: TakeIn
+    receive: Receive
+    ses: Callbacks
+    authenticator: Authenticator
+    readiness: Readiness
+    metrics: Metrics
+
+
+def services_of(request: AnyRequest) -> Services:
+    """Return what the app was made with."""
+    services: Services = request.app.state["services"]
+    return services

@@ -1,0 +1,217 @@
+"""A notification and its facts as they are shown: personal data masked, unless the reader may see them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from ledger.errors import UnknownTopicError
+from ledger.keys import DataKey
+from ledger.mapping import FactMapper, unseal
+from ledger.notification import Attempt, Requested, State
+from ledger.status import Evidence, Status
+from ledger.store import Row
+from ledger.values import Category, Channel, Lane, Personal, Redacted
+
+_MAPPER = FactMapper()
+_TOP = frozenset({"recorded_at", "occurred_at", "cause", "by", "personal"})
+
+
+class Recipient(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is told. Address and name are masked (`a…@e…`) without scope `pii:read`; `erased` = nobody can read them."""
+
+    user_id: str | None
+    address: str | None
+    name: str | None
+    erased: bool = False
+
+
+class ShownAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One try to send. `status` is the strongest evidence of it; `reference` the provider's id of it."""
+
+    id: UUID
+    provider: str
+    status: Evidence
+    reference: str | None
+    code: str | None
+    started_at: datetime
+    retry_at: datetime | None
+    doubt_until: datetime | None
+    dispatched_at: datetime | None
+    delivered_at: datetime | None
+    first_opened_at: datetime | None
+    first_clicked_at: datetime | None
+    opens: int
+    clicks: int
+
+
+class Notification(msgspec.Struct, frozen=True, kw_only=True):
+    """How one notification stands, folded from its facts. `version` counts them; times are UTC."""
+
+    id: UUID
+    status: Status
+    channel: Channel
+    type: str
+    category: Category
+    lane: Lane
+    template: str
+    template_version: str
+    locale: str
+    recipient: Recipient
+    attempts: list[ShownAttempt]
+    reason: str | None
+    source: str
+    message_id: str | None
+    correlation_id: str | None
+    references: dict[str, str]
+    created_at: datetime
+    send_at: datetime | None
+    expires_at: datetime
+    changed_at: datetime
+    version: int
+
+
+class ShownFact(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact. `data` are its own fields; of an unknown topic, all that is not sealed, as it lies there."""
+
+    version: int
+    position: int
+    topic: str
+    recorded_at: datetime | None
+    occurred_at: datetime | None
+    cause: str | None
+    by: str | None
+    data: dict[str, Any]
+
+
+class History(msgspec.Struct, frozen=True):
+    """Every fact of a notification, in order."""
+
+    id: UUID
+    facts: list[ShownFact]
+
+
+def notification(stream: UUID, state: State, personal: Personal | Redacted, *, unmasked: bool) -> Notification:
+    """Show how a notification stands."""
+    requested = state.requested
+    return Notification(
+        id=stream,
+        status=state.status,
+        channel=requested.channel,
+        type=requested.type,
+        category=requested.category,
+        lane=requested.lane,
+        template=requested.template,
+        template_version=requested.template_version,
+        locale=requested.locale,
+        recipient=recipient(requested.user_id, personal, unmasked=unmasked),
+        attempts=[_attempt(attempt) for attempt in state.attempts],
+        reason=state.reason,
+        source=requested.source,
+        message_id=requested.message_id,
+        correlation_id=requested.correlation_id,
+        references=requested.references,
+        created_at=requested.recorded_at,
+        send_at=requested.send_at,
+        expires_at=requested.expires_at,
+        changed_at=state.changed_at,
+        version=state.version,
+    )
+
+
+def recipient(user_id: str | None, personal: Personal | Redacted, *, unmasked: bool) -> Recipient:
+    """Show a person as far as the reader may see them."""
+    if isinstance(personal, Redacted):
+        return Recipient(user_id=user_id, address=None, name=None, erased=True)
+    if unmasked:
+        return Recipient(user_id=user_id, address=personal.address, name=personal.name)
+    return Recipient(user_id=user_id, address=masked(personal.address), name=_initial(personal.name))
+
+
+def history(stream: UUID, rows: Sequence[Row], *, key: DataKey | None, unmasked: bool) -> History:
+    """Show every fact; `key` opens what is sealed."""
+    return History(stream, [_fact(row, key=key, unmasked=unmasked) for row in rows])
+
+
+def masked(address: str | None) -> str | None:
+    """Return what tells two addresses apart for those who know them, and gives neither away: `a…@e…`, `…34`."""
+    if address is None:
+        return None
+    local, at, domain = address.rpartition("@")
+    return f"{_initial(local)}@{_initial(domain)}" if at else f"…{address[-2:]}"
+
+
+def _initial(text: str | None) -> str | None:
+    return None if text is None else f"{text[:1]}…"
+
+
+def _attempt(attempt: Attempt) -> ShownAttempt:
+    return ShownAttempt(
+        id=attempt.id,
+        provider=attempt.provider,
+        status=attempt.evidence,
+        reference=attempt.reference,
+        code=attempt.code,
+        started_at=attempt.started_at,
+        retry_at=attempt.retry_at,
+        doubt_until=attempt.doubt_until,
+        dispatched_at=attempt.dispatched_at,
+        delivered_at=attempt.delivered_at,
+        first_opened_at=attempt.first_opened_at,
+        first_clicked_at=attempt.first_clicked_at,
+        opens=attempt.opens,
+        clicks=attempt.clicks,
+    )
+
+
+def _fact(row: Row, *, key: DataKey | None, unmasked: bool) -> ShownFact:
+    try:
+        fact = _MAPPER.decode(row.topic, row.state)
+    except UnknownTopicError:
+        return _unknown(row)
+    data = {name: _plain(getattr(fact, name)) for name in fact.__struct_fields__ if name not in _TOP}
+    if isinstance(fact, Requested):
+        data["personal"] = _personal(unseal(fact, row.stream, key=key).personal, unmasked=unmasked)
+    return ShownFact(
+        version=row.version,
+        position=row.position,
+        topic=row.topic,
+        recorded_at=fact.recorded_at,
+        occurred_at=getattr(fact, "occurred_at", None),
+        cause=fact.cause,
+        by=fact.by,
+        data=data,
+    )
+
+
+def _unknown(row: Row) -> ShownFact:
+    fields: dict[str, Any] = msgspec.json.decode(row.state)
+    return ShownFact(
+        version=row.version,
+        position=row.position,
+        topic=row.topic,
+        recorded_at=_time(fields.get("recorded_at")),
+        occurred_at=_time(fields.get("occurred_at")),
+        cause=fields.get("cause"),
+        by=fields.get("by"),
+        data={name: value for name, value in fields.items() if name not in _TOP},
+    )
+
+
+def _time(value: Any) -> datetime | None:
+    return None if value is None else msgspec.convert(value, datetime)
+
+
+def _personal(personal: Personal | Redacted | bytes, *, unmasked: bool) -> dict[str, Any] | None:
+    if not isinstance(personal, Personal):
+        return None
+    if unmasked:
+        return {"address": personal.address, "name": personal.name, "data": personal.data}
+    return {"address": masked(personal.address), "name": _initial(personal.name)}
+
+
+def _plain(value: Any) -> Any:
+    """Return a field as JSON can carry it; digests as people compare them, in hex."""
+    return value.hex() if isinstance(value, bytes) else value

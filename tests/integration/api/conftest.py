@@ -1,0 +1,117 @@
+"""The whole API on a socket: real ledger, real tokens, and SES's topic that signs what it posts."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import httpx
+import msgspec
+import pytest
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from api.app import make_app
+from api.health import Readiness
+from api.health import database as database_check
+from api.services import Services
+from api.tokens import Authenticator, StaticKeys
+from handlers.intake import TakeIn
+from handlers.metrics import Metrics
+from handlers.receive import Receive
+from ledger.keys import Identity, KeyEncryption, Keys
+from ledger.ledger import Ledger
+from ledger.reads import Reads
+from ledger.set_aside import SetAside
+from ledger.signals import Signals
+from ledger.store import Store, make_pool
+from ledger.values import Channel
+from providers.ses_callbacks import SesCallbacks
+from providers.sns import Fetcher, Verifier
+from templates.catalogue import load
+from tests.integration.api.tokens import AUDIENCE, ISSUER, KEYS, token
+from tests.integration.api.topic import ARN, SignedTopic
+from tests.support.postgres import IDENTITY_KEY, KEY_ENCRYPTION_KEY, Database
+
+EVERYTHING = "notifications:write notifications:read pii:read operations"
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """A running API. `client` carries a token with every scope; `as_(scope)` gives the headers of a lesser one."""
+
+    url: str
+    client: httpx.AsyncClient
+    services: Services
+    ledger: Ledger
+    signals: Signals
+    topic: SignedTopic
+
+    def as_(self, scope: str, subject: str = "support") -> dict[str, str]:
+        return {"Authorization": f"Bearer {token(scope, subject=subject)}"}
+
+
+@contextlib.asynccontextmanager
+async def served(app: Any) -> AsyncIterator[str]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, loop="none", http="httptools", lifespan="off", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture
+async def topic() -> AsyncIterator[SignedTopic]:
+    async with SignedTopic.serving() as signed:
+        yield signed
+
+
+@pytest.fixture
+async def services(database: Database, topic: SignedTopic) -> AsyncIterator[Services]:
+    async with contextlib.AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(make_pool(database.url, size=5))
+        store = Store(database.url, pool)
+        stack.push_async_callback(store.aclose)
+        signals = Signals(database.url)
+        signals.start(listen=False)
+        stack.push_async_callback(signals.stop)
+        keys, identity = Keys(KeyEncryption([KEY_ENCRYPTION_KEY])), Identity(IDENTITY_KEY)
+        ledger = Ledger(store, keys, identity, signals)
+        await ledger.start()
+        stack.push_async_callback(ledger.stop)
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        set_aside, metrics = SetAside(store, keys, identity), Metrics(CollectorRegistry())
+        yield Services(
+            ledger=ledger,
+            keys=keys,
+            reads=Reads(store),
+            set_aside=set_aside,
+            take_in=TakeIn(ledger, load(), channels={Channel.EMAIL}),
+            receive=Receive(ledger, set_aside, metrics),
+            ses=SesCallbacks(Verifier(topics=[ARN], fetch=Fetcher(session), origin=topic.url)),
+            authenticator=Authenticator(StaticKeys(KEYS), issuer=ISSUER, audience=AUDIENCE, clock=ledger.clock),
+            readiness=Readiness({"database": database_check(database.url)}),
+            metrics=metrics,
+        )
+
+
+@pytest.fixture
+async def service(services: Services, topic: SignedTopic) -> AsyncIterator[Service]:
+    headers = {"Authorization": f"Bearer {token(EVERYTHING, subject='tester')}"}
+    async with (
+        served(make_app(services)) as url,
+        httpx.AsyncClient(base_url=url, headers=headers, timeout=20) as client,
+    ):
+        yield Service(
+            url=url,
+            client=client,
+            services=services,
+            ledger=services.ledger,
+            signals=services.ledger._signals,
+            topic=topic,
+        )
