@@ -84,15 +84,13 @@ async def receiver(*, down: int) -> AsyncIterator[Receiver]:
 @asynccontextmanager
 async def reporting(*, down: int = 0, **options: Any) -> AsyncIterator[tuple[FakeSes, Ses, Receiver]]:
     """A fake whose events are read by the real callbacks."""
-    fetcher = await Fetcher.open()
-    async with receiver(down=down) as taker:
-        fake = await FakeSes.start(callback_url=taker.url, **options)
+    async with receiver(down=down) as taker, silent(callback_url=taker.url, **options) as fake:
+        fetcher = await Fetcher.open()
         taker.callbacks = SesCallbacks(Verifier(topics=[TOPIC], fetch=fetcher, origin=fake.url))
         try:
             async with sender(fake.url) as ses:
                 yield fake, ses, taker
         finally:
-            await fake.stop()
             await fetcher.aclose()
 
 

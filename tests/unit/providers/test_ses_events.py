@@ -126,7 +126,9 @@ def test_a_complaint_that_names_nobody_is_still_reported():
 
 
 def test_a_status_code_is_not_taken_out_of_an_ip_address():
-    bounce = DETAILS["Bounce"]["bounce"] | {"bouncedRecipients": [{"diagnosticCode": "refused by 5.1.1.9 and 5.2.3"}]}
+    bounce = DETAILS["Bounce"]["bounce"] | {
+        "bouncedRecipients": [{"diagnosticCode": "refused by 10.5.1.1, 5.1.1.9 and 5.2.3"}]
+    }
     (report,) = reports(message("Bounce", bounce=bounce))
     assert report.evidence["status"] == "5.2.3"
 
