@@ -1,7 +1,6 @@
 """The issuer's keys by its JWKS (RFC 7517): refreshed in the background, kept while the issuer does not answer."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -77,8 +76,8 @@ class JwksKeys:
             self._asked_at = time.monotonic()
             self._asking = asyncio.create_task(self._replace(), name="jwks-fetch")
             self._asking.add_done_callback(self._asked)
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(self._asking)
+        # Waited for, not awaited: a cancelled fetch (we are stopping) must not look like our own cancellation.
+        await asyncio.wait({self._asking})
 
     def _asked(self, _task: asyncio.Task[None]) -> None:
         self._asking = None

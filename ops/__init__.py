@@ -1,1 +1,1 @@
-"""How the service is run: settings, logs, migrations, wiring and the command line. Only this package knows everything."""
+"""How the service is run: settings, wiring, migrations, command line. Only this package knows everything."""

@@ -1,0 +1,49 @@
+"""The clock: what must happen from time to time. Every job may run twice, anywhere; one replica runs it at a time."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from handlers.receive import Receive
+from ledger.errors import LedgerError
+from ledger.ledger import Ledger
+from ledger.set_aside import SetAside
+
+_log = structlog.get_logger("handlers.maintain")
+Job = Callable[[], Awaitable[object]]
+
+
+class Maintain:
+    """Runs the jobs of this release: weeks made ahead, unmatched reports tried again, old working rows deleted."""
+
+    def __init__(self, ledger: Ledger, receive: Receive, set_aside: SetAside) -> None:
+        self._ledger = ledger
+        self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
+        self.jobs: dict[str, tuple[timedelta, Job]] = {
+            "make_weeks": (timedelta(hours=1), ledger.store.make_weeks),
+            "try_unmatched_reports": (timedelta(seconds=5), receive.try_unmatched),
+            "purge_intake": (timedelta(hours=1), ledger.store.purge_intake),
+            "purge_set_aside": (timedelta(hours=1), set_aside.purge),
+        }
+
+    def start(self) -> None:
+        """Begin; every job runs at once and then at its interval."""
+        for name, (every, _) in self.jobs.items():
+            self._scheduler.add_job(self.run, "interval", args=(name,), seconds=every.total_seconds(), id=name)
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """End; a job under way is finished by its own transaction or not at all."""
+        self._scheduler.shutdown(wait=False)
+
+    async def run(self, name: str) -> None:
+        """Run one job now, unless another replica is at it; its trouble is logged, and its next turn comes."""
+        _, job = self.jobs[name]
+        try:
+            async with self._ledger.store.leased(f"maintain.{name}") as ours:
+                if ours:
+                    await job()
+        except LedgerError as exc:
+            _log.warning("job_failed", job=name, error=type(exc).__name__)

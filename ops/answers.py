@@ -1,0 +1,89 @@
+"""Answers for people at a terminal: what happened to a notification, fact by fact."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from handlers.intake import Conflicting, Result, TakenIn
+from ledger.errors import UnknownTopicError
+from ledger.mapping import FactMapper
+from ledger.set_aside import DeadLetter
+from ledger.store import Row, Store
+from ledger.values import Wanted
+from ops.errors import OperationError
+from templates.envelope import MessageRejectedError
+
+_SHOWN_APART = {"recorded_at", "cause", "by", "personal"}
+
+
+async def history(
+    store: Store, notification: UUID, *, at: datetime | None, version: int | None
+) -> list[dict[str, Any]]:
+    """Return every fact of a notification in order, without personal data; up to a time or a version."""
+    rows = await store.load([notification])
+    if not rows:
+        raise OperationError("there is no such notification")
+    mapper = FactMapper()
+    told = [_told(mapper, row) for row in rows if version is None or row.version <= version]
+    return [fact for fact in told if at is None or fact["recorded_at"] is None or fact["recorded_at"] <= at]
+
+
+def _told(mapper: FactMapper, row: Row) -> dict[str, Any]:
+    try:
+        fields = msgspec.structs.asdict(mapper.decode(row.topic, row.state))
+    except UnknownTopicError:
+        # Written by a newer release: shown as it lies there.
+        fields = msgspec.json.decode(row.state)
+    recorded_at = fields.get("recorded_at")
+    return {
+        "version": row.version,
+        "position": row.position,
+        "topic": row.topic,
+        "recorded_at": recorded_at if isinstance(recorded_at, datetime) else None,
+        "cause": fields.get("cause"),
+        "by": fields.get("by"),
+        "data": {
+            name: value.hex() if isinstance(value, bytes) else value
+            for name, value in fields.items()
+            if name not in _SHOWN_APART and value not in (None, {}, "")
+        },
+    }
+
+
+def as_lines(facts: list[dict[str, Any]]) -> list[str]:
+    """Write facts as lines for a terminal."""
+    return [
+        f"{fact['version']:>3}  {fact['recorded_at']:%Y-%m-%d %H:%M:%S.%f}  {fact['topic']:<32} {_fields(fact['data'])}"
+        for fact in facts
+    ]
+
+
+def _fields(data: dict[str, Any]) -> str:
+    return " ".join(f"{name}={msgspec.to_builtins(value)}" for name, value in data.items())
+
+
+def of_letter(letter: DeadLetter) -> dict[str, Any]:
+    """Describe a dead letter, without its body."""
+    return {**msgspec.structs.asdict(letter), "key": letter.key.hex()}
+
+
+def of_replay(result: Result) -> dict[str, Any]:
+    """Describe what became of a replayed message."""
+    if isinstance(result, TakenIn):
+        return {"result": "repeated" if result.repeated else "taken", "notifications": list(result.notifications)}
+    if isinstance(result, MessageRejectedError):
+        return {"result": "rejected", "faults": result.faults}
+    return {"result": "conflict" if isinstance(result, Conflicting) else "unknown type"}
+
+
+def of_wanted(wanted: Wanted) -> dict[str, Any]:
+    """Describe what a message asks for, without personal data."""
+    fields = msgspec.structs.asdict(wanted)
+    return {name: msgspec.to_builtins(value) for name, value in fields.items() if name != "personal" and value}
+
+
+def local_now() -> datetime:
+    """Return this machine's time: for trying a message without a database."""
+    return datetime.now(UTC)

@@ -1,0 +1,250 @@
+"""The command line: one command for each thing that people do with the service."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import click
+import msgspec
+
+from handlers.dead_letters import DeadLetters
+from ledger.errors import LedgerError
+from ledger.keys import KeyEncryption
+from ops import answers, process, sandbox
+from ops.errors import OperationError
+from ops.logs import configure
+from ops.migrations import migrate as bring_up_to_date
+from ops.secrets import SCOPES, secrets_in
+from ops.settings import described, load, require
+from ops.wiring import CHANNELS, ROLES, Parts, parts
+from templates.catalogue import describe
+from templates.catalogue import load as load_catalogue
+from templates.declarations import CatalogueError
+from templates.envelope import MessageRejectedError, UnknownMessageError
+
+T = TypeVar("T")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_DATA = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=lambda: os.environ.get("DATA", ".data/sandbox"),
+    show_default=".data/sandbox",
+    help="Where the sandbox keeps its data (environment: DATA).",
+)
+_REASON = click.option("--reason", required=True, help="Why; it is recorded.")
+
+
+class _Commands(click.Group):
+    """Turns what cannot be done into one clear line and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (OperationError, LedgerError, CatalogueError) as exc:
+            raise click.ClickException(str(exc)) from exc
+
+
+@click.group(cls=_Commands)
+@click.version_option(package_name="notification-ledger")
+def main() -> None:
+    """Tell people once, and keep every step as a fact."""
+
+
+@main.command("sandbox")
+@_DATA
+@click.option("--port", type=int, default=lambda: int(os.environ.get("PORT", "8080")), show_default="8080")
+@click.option("--demo", type=int, default=lambda: int(os.environ.get("DEMO", "34")), show_default="34")
+def sandbox_(data: Path, port: int, demo: int) -> None:
+    """Run everything in one process, with an embedded Postgres and a provider of our own."""
+    sandbox.run(data=data, port=port, demo=demo)
+
+
+def _add_role(name: str, roles: tuple[str, ...], meaning: str) -> None:
+    @main.command(name, help=meaning)
+    def run_role() -> None:
+        process.run(load(), roles)
+
+
+_MEANINGS = {
+    "api": "Serve the HTTP API and take the providers' callbacks.",
+    "ingest": "Take messages in from RabbitMQ.",
+    "deliver": "Deliver what is due.",
+    "project": "Keep the views up to date.",
+    "maintain": "Run the clock: partitions, unmatched reports, deletion of old working rows.",
+}
+for _role in ROLES:
+    _add_role(_role, (_role,), _MEANINGS[_role])
+
+
+@main.command("all")
+def all_() -> None:
+    """Run all roles in one process (`ingest` only where AMQP_URL is set)."""
+    settings = load()
+    process.run(settings, [role for role in ROLES if role != "ingest" or settings.amqp_url])
+
+
+@main.command()
+@_JSON
+def migrate(*, as_json: bool) -> None:
+    """Bring the database's schema up to date. Safe to run from many places at once."""
+    settings = load()
+    require(settings, ["migrate"])
+    keys = settings.encryption_keys()
+    applied = asyncio.run(
+        bring_up_to_date(
+            settings.migration_database_url,
+            application_role=settings.application_role,
+            installation=settings.installation,
+            keys=KeyEncryption(keys),
+            identity_key=settings.identity(),
+        )
+    )
+    _print({"applied": applied}, [f"applied {name}" for name in applied] or ["up to date"], as_json=as_json)
+
+
+@main.command()
+@click.argument("notification", type=click.UUID)
+@click.option("--at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]), help="As it was then.")
+@click.option("--version", type=click.IntRange(min=1), help="As it was after so many facts.")
+@_JSON
+def history(notification: UUID, at: datetime | None, version: int | None, *, as_json: bool) -> None:
+    """Show every fact of a notification, in order."""
+    told = _with_parts(lambda given: answers.history(given.ledger.store, notification, at=at, version=version))
+    _print(told, answers.as_lines(told), as_json=as_json)
+
+
+@main.group("dead-letters")
+def dead_letters() -> None:
+    """Messages that were refused: look at them, take them in again, or let them be."""
+
+
+@dead_letters.command("list")
+@click.option("--state", type=click.Choice(["waiting", "replayed", "discarded"]), default="waiting", show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@_JSON
+def list_(state: str, limit: int, *, as_json: bool) -> None:
+    """List them, newest first."""
+    letters = _with_parts(lambda given: given.set_aside.listed(state=state, limit=limit))
+    lines = [
+        f"{one.key.hex()}  {one.received_at:%Y-%m-%d %H:%M:%S}  {one.reason}  {one.type or '?'}" for one in letters
+    ]
+    _print([answers.of_letter(one) for one in letters], lines, as_json=as_json)
+
+
+@dead_letters.command()
+@click.argument("key", callback=lambda _ctx, _param, value: _key(value))
+@_JSON
+def show(key: bytes, *, as_json: bool) -> None:
+    """Show one with every fault, without its body."""
+    letter = _with_parts(lambda given: given.set_aside.shown(key))
+    if letter is None:
+        raise OperationError("there is no such dead letter")
+    told = answers.of_letter(letter)
+    _print(told, [f"{name}: {value}" for name, value in told.items()], as_json=as_json)
+
+
+@dead_letters.command()
+@click.argument("key", callback=lambda _ctx, _param, value: _key(value))
+@_REASON
+@_JSON
+def replay(key: bytes, reason: str, *, as_json: bool) -> None:
+    """Take one in again, as if it had just come. Twice is the same as once."""
+    result = _with_parts(lambda given: DeadLetters(given.set_aside, given.take_in).replay(key, by="cli", reason=reason))
+    told = answers.of_replay(result)
+    _print(told, [f"{name}: {value}" for name, value in told.items()], as_json=as_json)
+
+
+@dead_letters.command()
+@click.argument("key", callback=lambda _ctx, _param, value: _key(value))
+@_REASON
+def discard(key: bytes, reason: str) -> None:
+    """Let one be; it stays listed as discarded until it is deleted."""
+    if not _with_parts(lambda given: given.set_aside.decide(key, state="discarded", by="cli", reason=reason)):
+        raise OperationError("no such dead letter is waiting")
+    click.echo("discarded")
+
+
+@main.group()
+def catalogue() -> None:
+    """The catalogue: which message makes which notifications."""
+
+
+@catalogue.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+def check(file: Path | None) -> None:
+    """Check a catalogue, ours by default, and say what each message makes."""
+    for line in describe(load_catalogue(file), channels=CHANNELS):
+        click.echo(line)
+
+
+@catalogue.command("try")
+@click.argument("file", type=click.File("rb"))
+@_JSON
+def try_(file: Any, *, as_json: bool) -> None:
+    """Read one message from a file and show what it would make, without storing anything."""
+    try:
+        _, wanted = load_catalogue().read(file.read(), now=answers.local_now(), channels=CHANNELS)
+    except (MessageRejectedError, UnknownMessageError) as exc:
+        raise OperationError(str(exc)) from exc
+    told = [answers.of_wanted(one) for one in wanted]
+    _print(told, [" ".join(f"{name}={value}" for name, value in one.items()) for one in told], as_json=as_json)
+
+
+@main.command()
+@_DATA
+@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="Only these scopes.")
+@click.option("--subject", default="sandbox", show_default=True)
+def token(data: Path, scopes: tuple[str, ...], subject: str) -> None:
+    """Mint a token of the sandbox. Production has no signing key."""
+    if not (data / "secrets.json").exists():
+        raise OperationError(f"there is no sandbox in {data}: run `notification-ledger sandbox` once")
+    click.echo(secrets_in(data).token(subject=subject, now=time.time(), scopes=scopes or SCOPES))
+
+
+@main.command()
+@_JSON
+def settings(*, as_json: bool) -> None:
+    """List every setting, its default and its meaning."""
+    known = described()
+    lines = [
+        f"{one.name}{f' (default {one.default})' if one.default else ''}\n    {one.meaning}"
+        + (f"\n    Required by: {', '.join(one.required_by)}" if one.required_by else "")
+        for one in known
+    ]
+    _print(known, [*lines, "Each may also be given as NAME_FILE, a file that holds the value."], as_json=as_json)
+
+
+def _with_parts(work: Callable[[Parts], Awaitable[T]]) -> T:
+    given = load()
+    require(given, ["read"])
+    configure("error")
+
+    async def run() -> T:
+        async with parts(given) as opened:
+            return await work(opened)
+
+    return asyncio.run(run())
+
+
+def _print(value: Any, lines: list[str], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+def _key(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as exc:
+        raise click.BadParameter("a key is 64 hexadecimal digits") from exc
+
+
+if __name__ == "__main__":
+    main()

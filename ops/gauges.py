@@ -1,0 +1,82 @@
+"""Gauges that are read from the database: what is due, what waits for a person, how far behind the readers are."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from ledger import agenda, follower
+from ledger.errors import LedgerError
+from ledger.follower import View
+from ledger.set_aside import SetAside
+from ledger.store import Store
+
+_EVERY = timedelta(seconds=5)
+_log = structlog.get_logger("ops.gauges")
+
+
+class Gauges:
+    """Refreshes the gauges of the whole installation; the role `maintain` does it."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        pool: AsyncConnectionPool[AsyncConnection[Any]],
+        store: Store,
+        set_aside: SetAside,
+        view: View,
+    ) -> None:
+        self._pool = pool
+        self._store = store
+        self._set_aside = set_aside
+        self._view = view
+        lanes = ("channel", "lane")
+        self._due = Gauge("notification_agenda_due", "Rows that can be claimed now.", lanes, registry=registry)
+        self._rows = Gauge("notification_agenda_rows", "All rows of the agenda.", lanes, registry=registry)
+        self._oldest = Gauge(
+            "notification_agenda_oldest_due_seconds", "How long the oldest has been due.", lanes, registry=registry
+        )
+        self._dead = Gauge(
+            "notification_dead_letters_waiting", "Refused messages nobody decided on.", registry=registry
+        )
+        self._unmatched = Gauge("notification_reports_unmatched", "Reports that match nothing.", registry=registry)
+        named = ("view",)
+        self._lag = Gauge("notification_projection_lag_events", "Positions not folded.", named, registry=registry)
+        self._age = Gauge("notification_projection_lag_seconds", "Age of the first of them.", named, registry=registry)
+        self._parked = Gauge("notification_projection_parked", "Streams left out.", named, registry=registry)
+        self._connections = Gauge(
+            "notification_database_pool", "Connections of the reading pool.", ("state",), registry=registry
+        )
+
+    async def run(self) -> None:
+        """Refresh for ever."""
+        while True:
+            try:
+                await self.refresh()
+            except LedgerError as exc:
+                _log.warning("gauges_stale", error=type(exc).__name__)
+            await asyncio.sleep(_EVERY.total_seconds())
+
+    async def refresh(self) -> None:
+        """Read everything once."""
+        async with self._store.connection() as connection:
+            depths = await agenda.depth(connection)
+            lag = await follower.lag(connection, self._view)
+        for gauge in (self._due, self._rows, self._oldest):
+            gauge.clear()
+        for depth in depths:
+            self._due.labels(depth.channel, depth.lane).set(depth.due)
+            self._rows.labels(depth.channel, depth.lane).set(depth.waiting)
+            self._oldest.labels(depth.channel, depth.lane).set(depth.oldest_due)
+        self._lag.labels(self._view.name).set(lag.events)
+        self._age.labels(self._view.name).set(lag.age.total_seconds())
+        self._parked.labels(self._view.name).set(lag.parked)
+        self._dead.set(await self._set_aside.waiting())
+        self._unmatched.set(await self._set_aside.unmatched())
+        stats = self._pool.get_stats()
+        for state in ("pool_size", "pool_available", "requests_waiting"):
+            self._connections.labels(state).set(stats.get(state, 0))

@@ -1,0 +1,53 @@
+"""One process of the service: starts its roles, says when it is ready, and ends them in order."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import structlog
+import uvloop
+
+from ops.errors import OperationError
+from ops.logs import configure
+from ops.settings import Settings, require
+from ops.wiring import Roles, parts
+
+_log = structlog.get_logger("ops.process")
+
+
+def run(settings: Settings, roles: Sequence[str]) -> None:
+    """Run roles until SIGTERM or Ctrl-C. Raises OperationError when a role ends by itself."""
+    require(settings, roles)
+    configure(settings.log_level)
+    uvloop.run(_run(settings, roles))
+
+
+async def _run(settings: Settings, roles: Sequence[str]) -> None:
+    stopping = stop_on_signals()
+    async with working(settings, roles, failed=stopping.set) as given:
+        _log.info("ready", roles=list(roles))
+        await stopping.wait()
+        _log.info("stopping")
+    if given.failed:
+        raise OperationError("a role ended by itself; the log says why")
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Return an event that SIGTERM and Ctrl-C set."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
+
+
+@contextlib.asynccontextmanager
+async def working(settings: Settings, roles: Sequence[str], *, failed: Callable[[], None]) -> AsyncIterator[Roles]:
+    """Run roles while the block runs. They end in reverse: first what takes in, last what delivers and stores."""
+    order = [role for role in ("deliver", "project", "maintain", "ingest", "api") if role in roles]
+    async with parts(settings, listen=True) as given, contextlib.AsyncExitStack() as stack:
+        running = Roles(given, failed)
+        for role in order:
+            await stack.enter_async_context(running.of(role))
+        await stack.enter_async_context(running.operations())
+        yield running

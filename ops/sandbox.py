@@ -1,0 +1,119 @@
+"""The sandbox: the whole service in one process, on an embedded Postgres, with a provider that is a server of ours."""
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import msgspec
+import uvloop
+
+from ledger.keys import KeyEncryption
+from ops import embedded
+from ops.errors import OperationError
+from ops.logs import configure
+from ops.migrations import migrate
+from ops.process import stop_on_signals, working
+from ops.secrets import AUDIENCE, ISSUER, Secrets, secrets_in
+from ops.settings import Settings, load
+from providers.fakes.ses import FakeSes
+
+HOST = "127.0.0.1"
+TOPIC = "arn:aws:sns:eu-west-1:000000000000:notification-ledger-sandbox"
+_MAGIC = ("success", "bounce", "soft-bounce", "complaint", "throttled", "refused")
+
+
+def run(*, data: Path, port: int, demo: int) -> None:
+    """Run the sandbox until Ctrl-C or SIGTERM. `demo` is how many demo messages it opens with."""
+    configure(os.environ.get("LOG_LEVEL", "warning"))
+    data.mkdir(parents=True, exist_ok=True)
+    secrets = secrets_in(data)
+    try:
+        server = embedded.start(data / "postgres")
+    except embedded.PostgresStartError as exc:
+        raise OperationError(str(exc)) from exc
+    try:
+        uvloop.run(_run(server, secrets, data=data, port=port, demo=demo))
+    finally:
+        server.stop()
+
+
+async def _run(server: embedded.Server, secrets: Secrets, *, data: Path, port: int, demo: int) -> None:
+    stopping = stop_on_signals()
+    keys_path = data / "jwks.json"
+    keys_path.write_bytes(msgspec.json.encode(secrets.public_keys()))
+    fake = await FakeSes.start(
+        HOST, port + 1, callback_url=f"http://{HOST}:{port}/callbacks/ses", topic=TOPIC, log=data / "ses.jsonl"
+    )
+    settings = _settings(server, secrets, fake_url=fake.url, port=port, keys_path=keys_path)
+    try:
+        await migrate(
+            server.migration_database_url,
+            application_role=settings.application_role,
+            installation=settings.installation,
+            keys=KeyEncryption(settings.encryption_keys()),
+        )
+        roles = ["api", "deliver", "project", "maintain", *(["ingest"] if settings.amqp_url else [])]
+        async with working(settings, roles, failed=stopping.set) as running:
+            token = secrets.token(subject="sandbox", now=time.time())
+            _announce(port, fake.url, token)
+            await _post_demo(f"http://{HOST}:{port}", token, demo)
+            await stopping.wait()
+        if running.failed:
+            raise OperationError("a role ended by itself; the log says why")
+    finally:
+        await fake.stop()
+
+
+def _settings(server: embedded.Server, secrets: Secrets, *, fake_url: str, port: int, keys_path: Path) -> Settings:
+    """Fill in what a sandbox knows by itself; what stands in the environment (AMQP_URL, …) is taken from there."""
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", "sandbox")
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "sandbox")
+    given: dict[str, Any] = {
+        "DATABASE_URL": server.database_url,
+        "KEY_ENCRYPTION_KEY": secrets.key_encryption_key,
+        "INSTALLATION": "sandbox",
+        "RECIPIENT_ALLOW_LIST": "*",
+        "AWS_REGION": "eu-west-1",
+        "SES_ENDPOINT_URL": fake_url,
+        "SES_TOPIC_ARNS": TOPIC,
+        "SES_CERTIFICATE_ORIGIN": fake_url,
+        "JWT_ISSUER": ISSUER,
+        "JWT_AUDIENCE": AUDIENCE,
+        "JWT_JWKS_URL": keys_path.absolute().as_uri(),
+        "PORT": str(port),
+        "OPS_PORT": str(port + 2),
+        "HOST": HOST,
+    }
+    return load({**os.environ, **given}, dotenv=None)
+
+
+def _announce(port: int, fake_url: str, token: str) -> None:
+    sys.stdout.write(f"token {token}\ninbox {fake_url}/inbox\nready http://{HOST}:{port}\n")
+    sys.stdout.flush()
+
+
+async def _post_demo(url: str, token: str, count: int) -> None:
+    """Post sample messages as if they had just happened; every one has an id of its own."""
+    samples = msgspec.json.decode(resources.files("ops").joinpath("samples.json").read_bytes())["messages"]
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for number in range(count):
+            message = _now(samples[number % len(samples)], _MAGIC[number // len(samples) % len(_MAGIC)])
+            async with session.post(f"{url}/v1/messages", data=msgspec.json.encode(message)) as reply:
+                await reply.read()
+
+
+def _now(sample: dict[str, Any], magic: str) -> dict[str, Any]:
+    payload = {
+        key: f"{magic}+{str(value).partition('@')[0]}@sandbox.example"
+        if key in {"emailAddress", "userEmail"}
+        else value
+        for key, value in sample["payload"].items()
+    }
+    return {**sample, "messageId": str(uuid4()), "timestamp": datetime.now(UTC).isoformat(), "payload": payload}

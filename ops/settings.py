@@ -1,0 +1,230 @@
+"""Every setting: read once from the environment, a `.env` file or `*_FILE`, and checked as a whole."""
+
+import base64
+import binascii
+import os
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from dotenv import dotenv_values
+from msgspec import Meta
+
+from ops.errors import SettingsError
+
+_KEY_BYTES = 32
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The service's settings. Field names in capitals are the names in the environment."""
+
+    database_url: Annotated[str, Meta(description="Postgres as the application's role (postgresql://…).")] = ""
+    migration_database_url: Annotated[
+        str, Meta(description="Postgres as the owner of the schema. For `migrate` only.")
+    ] = ""
+    application_role: Annotated[str, Meta(description="The role that `migrate` gives the application's rights to.")] = (
+        "ledger_app"
+    )
+    amqp_url: Annotated[str, Meta(description="RabbitMQ (amqp://…). Absent: messages come over HTTP only.")] = ""
+    installation: Annotated[
+        str,
+        Meta(
+            description="The name of this installation. Must equal the database's own, or nothing is delivered: "
+            "a copied database mails nobody."
+        ),
+    ] = ""
+    recipient_allow_list: Annotated[
+        str,
+        Meta(
+            description="Who may be written to: addresses and domains, separated by commas; `*` = everyone. "
+            "Others end as suppressed."
+        ),
+    ] = ""
+    key_encryption_key: Annotated[
+        str,
+        Meta(
+            description="The key that wraps all data keys: 32 bytes in base64. Two during a rotation, separated by a "
+            "comma, the new one first."
+        ),
+    ] = ""
+    identity_key: Annotated[
+        str,
+        Meta(
+            description="The key of all derived ids and address hashes: 32 bytes in base64. Only read when `migrate` "
+            "makes an installation; absent = drawn."
+        ),
+    ] = ""
+    jwt_issuer: Annotated[str, Meta(description="`iss` of the tokens that the HTTP API takes.")] = ""
+    jwt_audience: Annotated[str, Meta(description="`aud` of the tokens that the HTTP API takes.")] = ""
+    jwt_jwks_url: Annotated[str, Meta(description="Where the keys of those tokens are published (JWKS).")] = ""
+    aws_region: Annotated[str, Meta(description="The region of SES.")] = ""
+    ses_configuration_set: Annotated[
+        str, Meta(description="The SES configuration set whose events are published to SNS.")
+    ] = ""
+    ses_endpoint_url: Annotated[str, Meta(description="Another address of the SES API (a VPC endpoint, a fake).")] = ""
+    ses_topic_arns: Annotated[str, Meta(description="The SNS topics whose reports are taken, separated by commas.")] = (
+        ""
+    )
+    ses_certificate_origin: Annotated[
+        str,
+        Meta(
+            description="Where the topics' certificates may come from, instead of Amazon's own host: for a fake only."
+        ),
+    ] = ""
+    catalogue: Annotated[str, Meta(description="Another catalogue file than the one that is shipped.")] = ""
+    templates: Annotated[str, Meta(description="Another folder of templates than the one that is shipped.")] = ""
+    host: Annotated[str, Meta(description="The address that the HTTP API listens on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(description="The port of the HTTP API.")] = 8080
+    ops_port: Annotated[int, Meta(description="The port of health and metrics, for every role.")] = 9090
+    database_pool_size: Annotated[int, Meta(description="Reading connections of one process.", ge=2, le=100)] = 8
+    delivery_slots: Annotated[
+        int, Meta(description="Notifications of one channel that a process handles at a time.", ge=1, le=1000)
+    ] = 128
+    log_level: Annotated[str, Meta(description="debug, info, warning or error.")] = "info"
+
+    def encryption_keys(self) -> list[bytes]:
+        """Return KEY_ENCRYPTION_KEY as bytes, the wrapping one first."""
+        return [base64.b64decode(key) for key in _listed(self.key_encryption_key)]
+
+    def identity(self) -> bytes | None:
+        """Return IDENTITY_KEY as bytes, None when it shall be drawn."""
+        return base64.b64decode(self.identity_key) if self.identity_key else None
+
+    def allow_list(self) -> frozenset[str]:
+        """Return RECIPIENT_ALLOW_LIST as a set."""
+        return frozenset(entry.lower() for entry in _listed(self.recipient_allow_list))
+
+    def topics(self) -> frozenset[str]:
+        """Return SES_TOPIC_ARNS as a set."""
+        return frozenset(_listed(self.ses_topic_arns))
+
+
+# What each role cannot do without.
+REQUIRED: Mapping[str, Collection[str]] = {
+    "api": ("database_url", "key_encryption_key", "jwt_issuer", "jwt_audience", "jwt_jwks_url"),
+    "ingest": ("database_url", "key_encryption_key", "amqp_url"),
+    "deliver": ("database_url", "key_encryption_key", "installation", "recipient_allow_list", "aws_region"),
+    "project": ("database_url", "key_encryption_key"),
+    "maintain": ("database_url", "key_encryption_key"),
+    "migrate": ("migration_database_url", "key_encryption_key", "installation"),
+    "read": ("database_url", "key_encryption_key"),
+}
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A setting, for people."""
+
+    name: str
+    default: str
+    meaning: str
+    required_by: tuple[str, ...]
+
+
+def load(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env")) -> Settings:
+    """Read the settings. Raises SettingsError that names every faulty setting, and never a value."""
+    given = {key: value for key, value in dotenv_values(dotenv).items() if value is not None} if dotenv else {}
+    given |= dict(os.environ if environment is None else environment)
+    faults: list[str] = []
+    fields = {}
+    for name, kind in _kinds().items():
+        text = _text(name, given, faults)
+        if text is not None:
+            fields[name] = _converted(name, text, kind, faults)
+    settings = Settings(**{name: value for name, value in fields.items() if value is not None})
+    faults += [f"{name.upper()} {fault}" for name, check, fault in _CHECKS if not check(getattr(settings, name))]
+    if faults:
+        raise SettingsError(faults)
+    return settings
+
+
+def require(settings: Settings, roles: Collection[str]) -> None:
+    """Raise SettingsError that names every setting which these roles need and which is not there."""
+    needed = {name for role in roles for name in REQUIRED[role]}
+    missing = [name for name in Settings.__struct_fields__ if name in needed and not getattr(settings, name)]
+    if missing:
+        raise SettingsError([f"{name.upper()} is required" for name in missing])
+
+
+def described() -> list[Described]:
+    """Describe every setting."""
+    hints = get_type_hints(Settings, include_extras=True)
+    return [
+        Described(
+            name.upper(),
+            str(default),
+            next(str(meta.description) for meta in get_args(hints[name]) if isinstance(meta, Meta)),
+            tuple(role for role, names in REQUIRED.items() if name in names),
+        )
+        for name, default in zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True)
+    ]
+
+
+def _kinds() -> dict[str, Any]:
+    return get_type_hints(Settings, include_extras=True)
+
+
+def _text(name: str, given: Mapping[str, str], faults: list[str]) -> str | None:
+    path = given.get(f"{name.upper()}_FILE")
+    if path is None:
+        return given.get(name.upper())
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        faults.append(f"{name.upper()}_FILE names a file that cannot be read")
+        return None
+
+
+def _converted(name: str, text: str, kind: Any, faults: list[str]) -> Any:
+    try:
+        return msgspec.convert(text.strip(), kind, strict=False)
+    except msgspec.ValidationError:
+        faults.append(f"{name.upper()} must be {_expected(kind)}")
+        return None
+
+
+def _expected(kind: Any) -> str:
+    base, meta = get_args(kind)
+    if base is int and meta.ge is not None:
+        return f"a whole number from {meta.ge} to {meta.le}"
+    return "a whole number" if base is int else "a text"
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == _KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _is_url(*schemes: str) -> Callable[[str], bool]:
+    """Return the check for a URL of one of these schemes; only a file's needs no host."""
+
+    def check(text: str) -> bool:
+        parts = urlsplit(text)
+        return not text or (parts.scheme in schemes and bool(parts.hostname or parts.scheme == "file"))
+
+    return check
+
+
+_POSTGRES = ("postgresql", "postgres")
+_CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("database_url", _is_url(*_POSTGRES), "must be a postgresql:// URL"),
+    ("migration_database_url", _is_url(*_POSTGRES), "must be a postgresql:// URL"),
+    ("amqp_url", _is_url("amqp", "amqps"), "must be an amqp:// or amqps:// URL"),
+    ("jwt_jwks_url", _is_url("https", "http", "file"), "must be an https:// URL"),
+    ("ses_endpoint_url", _is_url("https", "http"), "must be an https:// URL"),
+    ("ses_certificate_origin", _is_url("https", "http"), "must be an https:// URL"),
+    ("key_encryption_key", lambda text: all(map(_is_key, _listed(text))), "must be 32 bytes in base64, or two of them"),
+    ("identity_key", lambda text: not text or _is_key(text), "must be 32 bytes in base64"),
+    (
+        "log_level",
+        lambda text: text.lower() in {"debug", "info", "warning", "error"},
+        "must be debug, info, warning or error",
+    ),
+)

@@ -1,0 +1,266 @@
+"""The composition root: builds the parts from the settings, and runs the roles of one process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import aiohttp
+import msgspec
+import structlog
+from prometheus_client import CollectorRegistry
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from api.app import make_app, make_ops_app
+from api.health import Readiness, database
+from api.jwks import Fetch, JwksKeys, fetch_from
+from api.services import Services
+from api.tokens import Authenticator
+from handlers.dead_letters import DeadLetters
+from handlers.deliver import Deliver
+from handlers.ingest import Ingest
+from handlers.intake import TakeIn
+from handlers.maintain import Maintain
+from handlers.metrics import Metrics
+from handlers.receive import Receive
+from handlers.worker import Worker
+from ledger.follower import Follower
+from ledger.keys import Identity, KeyEncryption, Keys
+from ledger.ledger import Ledger
+from ledger.policy import AllowList
+from ledger.reads import Reads
+from ledger.set_aside import SetAside
+from ledger.signals import Signals
+from ledger.store import Store, make_pool
+from ledger.values import Channel
+from ops.errors import NotReadyError, OperationError
+from ops.gauges import Gauges
+from ops.serving import serving
+from ops.settings import Settings
+from projections.notification_log import NotificationLog
+from providers.ses import Ses
+from providers.ses_callbacks import SesCallbacks
+from providers.sns import Fetcher, Verifier
+from templates.catalogue import Catalogue, load
+from templates.rendering import Renderer
+
+ROLES = ("api", "ingest", "deliver", "project", "maintain")
+CHANNELS = frozenset({Channel.EMAIL})
+
+_log = structlog.get_logger("ops.wiring")
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What every role is made of."""
+
+    settings: Settings
+    pool: AsyncConnectionPool[AsyncConnection[Any]]
+    ledger: Ledger
+    keys: Keys
+    signals: Signals
+    set_aside: SetAside
+    catalogue: Catalogue
+    registry: CollectorRegistry
+    metrics: Metrics
+    take_in: TakeIn
+    receive: Receive
+
+
+@asynccontextmanager
+async def parts(settings: Settings, *, listen: bool = False) -> AsyncIterator[Parts]:
+    """Open the database and build the parts; what was queued is written before it closes again."""
+    async with AsyncExitStack() as stack:
+        pool = make_pool(settings.database_url, size=settings.database_pool_size)
+        await stack.enter_async_context(pool)
+        store = Store(settings.database_url, pool)
+        stack.push_async_callback(store.aclose)
+        encryption = KeyEncryption(settings.encryption_keys())
+        identity = await _identity(store, encryption)
+        signals = Signals(settings.database_url)
+        signals.start(listen=listen)
+        stack.push_async_callback(signals.stop)
+        keys = Keys(encryption)
+        ledger = Ledger(store, keys, identity, signals)
+        await ledger.start()
+        stack.push_async_callback(ledger.stop)
+        registry = CollectorRegistry()
+        metrics = Metrics(registry)
+        known = load(Path(settings.catalogue) if settings.catalogue else None)
+        set_aside = SetAside(store, keys, identity)
+        yield Parts(
+            settings=settings,
+            pool=pool,
+            ledger=ledger,
+            keys=keys,
+            signals=signals,
+            set_aside=set_aside,
+            catalogue=known,
+            registry=registry,
+            metrics=metrics,
+            take_in=TakeIn(ledger, known, channels=CHANNELS),
+            receive=Receive(ledger, set_aside, metrics),
+        )
+
+
+async def _identity(store: Store, encryption: KeyEncryption) -> Identity:
+    installation = await store.installation()
+    if installation is None:
+        raise NotReadyError("the database has no schema yet: run `notification-ledger migrate`")
+    if not await store.sequence_is_ahead():
+        raise NotReadyError("the sequence of positions lies behind the log (a restore?): set it to the last position")
+    return Identity(encryption.unwrap_identity(installation[1]))
+
+
+# Each role is a block: it works while the block runs, and leaves nothing half done at its end.
+
+
+class Roles:
+    """The roles of one process. When the work of one ends by itself, `failed` is called: the process is to end."""
+
+    def __init__(self, given: Parts, failed: Callable[[], None]) -> None:
+        self._parts = given
+        self._tasks: dict[asyncio.Task[None], str] = {}
+        self._tell = failed
+        self.failed = False
+
+    def of(self, role: str) -> AbstractAsyncContextManager[None]:
+        """Return the block of a role."""
+        blocks: dict[str, Callable[[], AbstractAsyncContextManager[None]]] = {
+            "api": self._api,
+            "ingest": self._ingest,
+            "deliver": self._deliver,
+            "project": self._project,
+            "maintain": self._maintain,
+        }
+        return blocks[role]()
+
+    def _watch(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._tasks[task] = name
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        name = self._tasks.pop(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("role_failed", role=name, exc_info=error)
+            self.failed = True
+            self._tell()
+
+    @asynccontextmanager
+    async def _deliver(self) -> AsyncIterator[None]:
+        given, settings = self._parts, self._parts.settings
+        stored = await given.ledger.store.installation()
+        if stored is None or stored[0] != settings.installation:
+            raise OperationError("INSTALLATION differs from the database's own: a copied database mails nobody")
+        provider = await Ses.open(
+            region=settings.aws_region,
+            endpoint_url=settings.ses_endpoint_url or None,
+            configuration_set=settings.ses_configuration_set or None,
+            max_connections=settings.delivery_slots,
+        )
+        deliver = Deliver(
+            given.ledger,
+            Renderer(sender=given.catalogue.sender, default_locale=given.catalogue.locale),
+            provider,
+            allowed=AllowList(settings.allow_list()),
+            metrics=given.metrics,
+        )
+        worker = Worker(given.ledger, deliver, given.signals, slots=settings.delivery_slots)
+        task = self._watch(worker.run(), "deliver")
+        try:
+            yield
+        finally:
+            deliver.stop()
+            worker.stop()
+            await asyncio.wait([task])
+            await provider.aclose()
+
+    @asynccontextmanager
+    async def _ingest(self) -> AsyncIterator[None]:
+        given = self._parts
+        ingest = Ingest(given.settings.amqp_url, given.take_in, given.set_aside, given.ledger.clock, given.metrics)
+        task = self._watch(ingest.run(), "ingest")
+        try:
+            yield
+        finally:
+            ingest.stop()
+            await asyncio.wait([task])
+
+    @asynccontextmanager
+    async def _project(self) -> AsyncIterator[None]:
+        follower = Follower(self._parts.settings.database_url, NotificationLog(), self._parts.signals)
+        follower.start()
+        try:
+            yield
+        finally:
+            await follower.stop()
+
+    @asynccontextmanager
+    async def _maintain(self) -> AsyncIterator[None]:
+        given = self._parts
+        maintain = Maintain(given.ledger, given.receive, given.set_aside)
+        gauges = Gauges(given.registry, given.pool, given.ledger.store, given.set_aside, NotificationLog())
+        maintain.start()
+        task = self._watch(gauges.run(), "gauges")
+        try:
+            yield
+        finally:
+            maintain.stop()
+            task.cancel()
+            await asyncio.wait([task])
+
+    @asynccontextmanager
+    async def _api(self) -> AsyncIterator[None]:
+        given, settings = self._parts, self._parts.settings
+        async with AsyncExitStack() as stack:
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            keys = JwksKeys(_fetch_keys(session, settings.jwt_jwks_url))
+            keys.start()
+            stack.push_async_callback(keys.stop)
+            fetcher = await Fetcher.open()
+            stack.push_async_callback(fetcher.aclose)
+            verifier = Verifier(topics=settings.topics(), fetch=fetcher, origin=settings.ses_certificate_origin or None)
+            services = Services(
+                ledger=given.ledger,
+                keys=given.keys,
+                reads=Reads(given.ledger.store),
+                set_aside=given.set_aside,
+                dead_letters=DeadLetters(given.set_aside, given.take_in),
+                take_in=given.take_in,
+                receive=given.receive,
+                ses=SesCallbacks(verifier),
+                authenticator=Authenticator(
+                    keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience, clock=given.ledger.clock
+                ),
+                readiness=self._readiness(),
+                metrics=given.metrics,
+            )
+            await stack.enter_async_context(serving(make_app(services), host=settings.host, port=settings.port))
+            yield
+
+    def operations(self) -> AbstractAsyncContextManager[None]:
+        """Return the block that serves health and metrics, for every role."""
+        settings = self._parts.settings
+        app = make_ops_app(self._readiness(), self._parts.registry)
+        return serving(app, host=settings.host, port=settings.ops_port)
+
+    def _readiness(self) -> Readiness:
+        return Readiness({"database": database(self._parts.settings.database_url)})
+
+
+def _fetch_keys(session: aiohttp.ClientSession, url: str) -> Fetch:
+    """Return how the issuer's keys are got: over HTTP, or from a file (a sandbox is its own issuer)."""
+    if not url.startswith("file:"):
+        return fetch_from(url, session)
+    path = Path(url2pathname(urlsplit(url).path))
+
+    async def read() -> bytes:
+        return await asyncio.to_thread(path.read_bytes)
+
+    return read
