@@ -46,6 +46,7 @@ from providers.ses import Ses
 from providers.ses_callbacks import SesCallbacks
 from providers.sns import Fetcher, Verifier
 from templates.catalogue import Catalogue, load
+from templates.files import MESSAGES
 from templates.rendering import Renderer
 
 ROLES = ("api", "ingest", "deliver", "project", "maintain")
@@ -89,7 +90,7 @@ async def parts(settings: Settings, *, listen: bool = False) -> AsyncIterator[Pa
         stack.push_async_callback(ledger.stop)
         registry = CollectorRegistry()
         metrics = Metrics(registry)
-        known = load(Path(settings.catalogue) if settings.catalogue else None)
+        known = load(Path(settings.catalogue) if settings.catalogue else None, messages=_messages(settings))
         set_aside = SetAside(store, keys, identity)
         yield Parts(
             settings=settings,
@@ -104,6 +105,10 @@ async def parts(settings: Settings, *, listen: bool = False) -> AsyncIterator[Pa
             take_in=TakeIn(ledger, known, channels=CHANNELS),
             receive=Receive(ledger, set_aside, metrics),
         )
+
+
+def _messages(settings: Settings) -> Path:
+    return Path(settings.templates) if settings.templates else MESSAGES
 
 
 async def _identity(store: Store, encryption: KeyEncryption) -> Identity:
@@ -166,7 +171,11 @@ class Roles:
         )
         deliver = Deliver(
             given.ledger,
-            Renderer(sender=given.catalogue.sender, default_locale=given.catalogue.locale),
+            Renderer(
+                sender=given.catalogue.sender,
+                messages=_messages(settings),
+                default_locale=given.catalogue.locale,
+            ),
             provider,
             allowed=AllowList(settings.allow_list()),
             metrics=given.metrics,
