@@ -78,6 +78,7 @@ LEASE = timedelta(seconds=10)
 # Under load several facts of a notification come within this time and then cost one row together.
 PACE = timedelta(milliseconds=100)
 _POLL = 1.0
+_FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _LOOK_AGAIN = 0.01
 # Time for a replica of a newer release to take over.
@@ -216,18 +217,18 @@ class Follower:
     # -- connection and lease -----------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        pause = 0.1
+        pause = _FIRST_PAUSE
         while not self._stopping.is_set():
+            reached = self._position
             try:
                 async with await connect(self._url, options=_SESSION) as connection:
                     await prepare(connection, self._view)
-                    pause = 0.1
                     await self._follow(connection)
             except Exception as exc:  # noqa: BLE001 - whatever it is, the view must not stand still for ever
                 sqlstate = getattr(exc, "sqlstate", None)
                 _log.warning("follower_lost", view=self._view.name, error=type(exc).__name__, sqlstate=sqlstate)
+                pause = _FIRST_PAUSE if self._position > reached else min(pause * 2, _LONGEST_PAUSE)
                 await self._rest(asyncio.sleep(pause))
-                pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _follow(self, connection: AsyncConnection[Any]) -> None:
         while not self._stopping.is_set():
