@@ -1,13 +1,15 @@
 """Binary Postgres arrays of one fixed element type.
 
 psycopg picks the integer type of a list by its values, so each batch would be another statement to prepare; and it
-encodes element by element. Here a column of a batch is encoded at once, always with the same type.
+encodes element by element. Here a column of a batch is encoded at once, always with the same type. Small numbers and
+words (indexes, versions, topics, lanes) repeat, so their encodings are remembered.
 """
 
 import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -20,8 +22,9 @@ _MICROSECOND = timedelta(microseconds=1)
 _NULL = b"\xff\xff\xff\xff"
 
 
-def _length(data: bytes) -> bytes:
-    return len(data).to_bytes(4)
+_pack_length = struct.Struct("!i").pack
+_pack_int = struct.Struct("!ii").pack
+_pack_bigint = struct.Struct("!iq").pack
 
 
 class Column:
@@ -37,8 +40,9 @@ class Column:
         """Return the array in Postgres' binary format (src/backend/utils/adt/arrayfuncs.c, array_recv)."""
         if not self._values:
             return struct.pack("!iii", 0, 0, self.element_oid)
-        elements = [_NULL if value is None else self.element(value) for value in self._values]
-        header = struct.pack("!iiiii", 1, int(None in self._values), self.element_oid, len(elements), 1)
+        element = self.element
+        elements = [_NULL if value is None else element(value) for value in self._values]
+        header = struct.pack("!iiiii", 1, int(_NULL in elements), self.element_oid, len(elements), 1)
         return header + b"".join(elements)
 
     @staticmethod
@@ -53,8 +57,9 @@ class Integers(Column):
     array_oid, element_oid = 1007, 23
 
     @staticmethod
+    @lru_cache(maxsize=1024)
     def element(value: int) -> bytes:
-        return struct.pack("!ii", 4, value)
+        return _pack_int(4, value)
 
 
 class Bigints(Column):
@@ -63,8 +68,9 @@ class Bigints(Column):
     array_oid, element_oid = 1016, 20
 
     @staticmethod
+    @lru_cache(maxsize=1024)
     def element(value: int) -> bytes:
-        return struct.pack("!iq", 8, value)
+        return _pack_bigint(8, value)
 
 
 class Uuids(Column):
@@ -83,9 +89,10 @@ class Texts(Column):
     array_oid, element_oid = 1009, 25
 
     @staticmethod
+    @lru_cache(maxsize=1024)
     def element(value: str) -> bytes:
         data = value.encode()
-        return _length(data) + data
+        return _pack_length(len(data)) + data
 
 
 class Bytes(Column):
@@ -95,7 +102,7 @@ class Bytes(Column):
 
     @staticmethod
     def element(value: bytes) -> bytes:
-        return _length(value) + value
+        return _pack_length(len(value)) + value
 
 
 class Times(Column):
@@ -105,7 +112,7 @@ class Times(Column):
 
     @staticmethod
     def element(value: datetime) -> bytes:
-        return struct.pack("!iq", 8, (value - _EPOCH) // _MICROSECOND)
+        return _pack_bigint(8, (value - _EPOCH) // _MICROSECOND)
 
 
 class Numerics(Column):
@@ -116,7 +123,7 @@ class Numerics(Column):
     @staticmethod
     def element(value: Decimal) -> bytes:
         data = bytes(DecimalBinaryDumper(Decimal).dump(value) or b"")
-        return _length(data) + data
+        return _pack_length(len(data)) + data
 
 
 def register(adapters: AdaptersMap) -> None:
