@@ -78,9 +78,19 @@ class Ingest:
             consumers = [_Consumer(queue, handle, self._stopping) for queue, handle in handlers.items()]
             self._metrics.broker_connected.set(1)
             try:
-                await _together([consumer.run(connection) for consumer in consumers])
+                await _together([*(each.run(connection) for each in consumers), self._measure(connection, consumers)])
             finally:
                 self._metrics.broker_connected.set(0)
+
+    async def _measure(self, connection: AbstractConnection, consumers: Sequence["_Consumer"]) -> None:
+        """Keep the gauges of the queues, until we stop."""
+        channel = await connection.channel()
+        while not self._stopping.is_set():
+            for consumer in consumers:
+                told = await channel.declare_queue(consumer.queue, passive=True)
+                self._metrics.queue_ready.labels(consumer.queue).set(told.declaration_result.message_count or 0)
+                self._metrics.queue_unacked.labels(consumer.queue).set(consumer.held)
+            await self._pause(len(_PAUSES))
 
     async def _handle(self, messages: Sequence[AbstractIncomingMessage]) -> None:
         """Take in a batch; one that was given to us before is handled alone, and acked before the next is touched."""
@@ -155,7 +165,8 @@ class _Consumer:
         handle: Callable[[Sequence[AbstractIncomingMessage]], Awaitable[None]],
         stopping: asyncio.Event,
     ) -> None:
-        self._queue = queue
+        self.queue = queue
+        self.held = 0
         self._handle = handle
         self._stopping = stopping
         self._buffer: deque[AbstractIncomingMessage] = deque()
@@ -166,7 +177,7 @@ class _Consumer:
         channel: AbstractChannel = await connection.channel()
         await channel.set_qos(prefetch_count=PREFETCH)
         channel.close_callbacks.add(self._on_lost)
-        queue = await channel.get_queue(self._queue)
+        queue = await channel.get_queue(self.queue)
         await queue.consume(self._on_message)
         stop = asyncio.create_task(self._stopping.wait())
         stop.add_done_callback(lambda _: self._wake.set())
@@ -175,14 +186,17 @@ class _Consumer:
                 await self._wake.wait()
                 self._wake.clear()
                 while self._buffer and not self._stopping.is_set() and not self._lost:
-                    await self._handle(self._next_batch())
+                    batch = self._next_batch()
+                    await self._handle(batch)
+                    self.held -= len(batch)
                 if self._lost:
-                    raise ConnectionError(f"the channel of {self._queue} was lost")
+                    raise ConnectionError(f"the channel of {self.queue} was lost")
         finally:
             stop.cancel()
 
     async def _on_message(self, message: AbstractIncomingMessage) -> None:
         self._buffer.append(message)
+        self.held += 1
         self._wake.set()
 
     def _on_lost(self, *_: object) -> None:

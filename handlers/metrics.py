@@ -24,6 +24,18 @@ class Metrics:
         self.broker_connected = Gauge(
             "notification_ingestion_connected", "Whether this process consumes from the broker.", registry=registry
         )
+        self.queue_ready = Gauge(
+            "notification_ingestion_queue_ready",
+            "Messages that wait in the broker's queue.",
+            ("queue",),
+            registry=registry,
+        )
+        self.queue_unacked = Gauge(
+            "notification_ingestion_queue_unacked",
+            "Messages that this process holds and has not acked.",
+            ("queue",),
+            registry=registry,
+        )
         self.attempts = Counter(
             "notification_dispatch_attempts",
             "Attempts by outcome (accepted, refused, postponed, in_doubt).",

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ from urllib.request import url2pathname
 import aiohttp
 import msgspec
 import structlog
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Info
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
@@ -90,6 +91,9 @@ async def parts(settings: Settings, *, listen: bool = False) -> AsyncIterator[Pa
         stack.push_async_callback(ledger.stop)
         registry = CollectorRegistry()
         metrics = Metrics(registry)
+        Info("notification_build", "What runs here.", registry=registry).info(
+            {"version": version("notification-ledger")}
+        )
         known = load(Path(settings.catalogue) if settings.catalogue else None, messages=_messages(settings))
         set_aside = SetAside(store, keys, identity)
         yield Parts(
