@@ -29,7 +29,7 @@ from handlers.maintain import Maintain
 from handlers.metrics import Metrics
 from handlers.receive import Receive
 from handlers.worker import Worker
-from ledger.follower import Follower
+from ledger.follower import Follower, prepare
 from ledger.keys import Identity, KeyEncryption, Keys
 from ledger.ledger import Ledger
 from ledger.policy import AllowList
@@ -231,6 +231,9 @@ class Roles:
     @asynccontextmanager
     async def _api(self) -> AsyncIterator[None]:
         given, settings = self._parts, self._parts.settings
+        async with given.ledger.store.connection() as connection:
+            # Lists are asked for before the first `project` has ever run, too.
+            await prepare(connection, NotificationLog())
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(aiohttp.ClientSession())
             keys = JwksKeys(_fetch_keys(session, settings.jwt_jwks_url))
