@@ -1,12 +1,14 @@
 """Who may call what: every route declares its scopes, the public ones stand here with their reasons (promise I17)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from enum import StrEnum
 from typing import Any
 
 from litestar import Litestar
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
+from litestar.enums import HttpMethod
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.routes import HTTPRoute
 
 from api.correlation import correlation_of
 from api.problems import SCOPE_MISSING, UNAUTHENTICATED, UNAVAILABLE, ProblemError
@@ -72,19 +74,24 @@ def declared(handler: BaseRouteHandler) -> frozenset[str] | None:
     return frozenset(scopes) if scopes else None
 
 
+def operations(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
+    """Return path, method and handler of everything that may be called.
+
+    Litestar adds an OPTIONS handler to each path: it declares nothing, so nobody may call it.
+    """
+    for route in app.routes:
+        if not isinstance(route, HTTPRoute):
+            raise UndeclaredRouteError(f"{route.path_format} is not plain HTTP: no guard stands before it")
+        for handler in route.route_handlers:
+            for method in handler.http_methods - {HttpMethod.OPTIONS}:
+                yield route.path_format, str(method), handler
+
+
 def check_all_declared(app: Litestar) -> None:
     """Raise UndeclaredRouteError for a route without a scope that is not public."""
-    for route in app.routes:
-        for handler in getattr(route, "route_handlers", [route]):
-            if route.path_format in PUBLIC or _is_made_for_options(handler):
-                continue
-            if declared(handler) is None:
-                raise UndeclaredRouteError(f"{route.path_format} declares no scope")
-
-
-def _is_made_for_options(handler: Any) -> bool:
-    """Litestar adds an OPTIONS handler to each path; it declares nothing, so nobody may call it."""
-    return getattr(handler, "http_methods", None) == {"OPTIONS"}
+    for path, method, handler in operations(app):
+        if path not in PUBLIC and declared(handler) is None:
+            raise UndeclaredRouteError(f"{method} {path} declares no scope")
 
 
 def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

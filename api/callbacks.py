@@ -3,7 +3,7 @@
 import structlog
 from litestar import post
 
-from api.problems import CALLBACK_REFUSED, UNAVAILABLE, AnyRequest, ProblemError, answer_unavailable
+from api.problems import CALLBACK_REFUSED, TOO_LARGE, UNAVAILABLE, AnyRequest, ProblemError, answer_unavailable
 from api.services import services_of
 from providers.contract import CallbackRefusedError, CallbackUnavailableError
 
@@ -17,6 +17,7 @@ _log = structlog.get_logger("api.callbacks")
     exception_handlers={Exception: answer_unavailable},
     tags=["callbacks"],
     summary="Take what SES reports through SNS",
+    problems=[CALLBACK_REFUSED, TOO_LARGE],
 )
 async def post_ses(request: AnyRequest) -> None:
     services = services_of(request)

@@ -5,9 +5,11 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response, post
+from litestar.openapi import ResponseSpec
 
 from api.auth import Scope
 from api.problems import CONFLICT, REJECTED, TOO_LARGE, UNKNOWN_TYPE, ProblemError, malformed
+from api.schemas import Message, NotificationRequest
 from api.services import Call, Services, services_of
 from handlers.intake import Conflicting, Result, TakenIn
 from ledger.ledger import Ledger
@@ -32,12 +34,18 @@ class Accepted(msgspec.Struct, frozen=True):
     notifications: list[Standing]
 
 
+REPEATED = {200: ResponseSpec(Accepted, description="A repeat: how they stand now", generate_examples=False)}
+
+
 @post(
     "/v1/messages",
     status_code=202,
     scopes=[Scope.WRITE],
     tags=["messages"],
     summary="Take in a message of the platform",
+    body=Message,
+    problems=[REJECTED, CONFLICT, TOO_LARGE, UNKNOWN_TYPE],
+    responses=REPEATED,
 )
 async def post_message(request: Call) -> Response[Accepted]:
     services = services_of(request)
@@ -51,6 +59,9 @@ async def post_message(request: Call) -> Response[Accepted]:
     scopes=[Scope.WRITE],
     tags=["messages"],
     summary="Ask for one notification directly",
+    body=NotificationRequest,
+    problems=[REJECTED, CONFLICT, TOO_LARGE, UNKNOWN_TYPE],
+    responses=REPEATED,
 )
 async def post_notification(request: Call) -> Response[Accepted]:
     services = services_of(request)

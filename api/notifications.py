@@ -13,7 +13,8 @@ from api import views
 from api.auth import Scope
 from api.disclosure import record_read
 from api.parameters import Parameters
-from api.problems import NOT_FOUND, ProblemError
+from api.problems import MALFORMED, NEWER_RELEASE, NOT_FOUND, ProblemError
+from api.schemas import Moment
 from api.services import Call, Services, services_of
 from ledger.errors import UnknownTopicError
 from ledger.keys import DataKey
@@ -31,6 +32,8 @@ _MAPPER = FactMapper()
     scopes=[Scope.READ],
     tags=["notifications"],
     summary="How a notification stands, now or at any moment",
+    query=Moment,
+    problems=[MALFORMED, NOT_FOUND, NEWER_RELEASE],
 )
 async def get_notification(request: Call, notification_id: FromPath[UUID]) -> views.Notification:
     asked = Parameters.of_query(request.scope, known={"at", "version"})
@@ -55,6 +58,7 @@ async def get_notification(request: Call, notification_id: FromPath[UUID]) -> vi
     scopes=[Scope.READ],
     tags=["notifications"],
     summary="Every fact of a notification, in order",
+    problems=[MALFORMED, NOT_FOUND],
 )
 async def get_history(request: Call, notification_id: FromPath[UUID]) -> views.History:
     Parameters.of_query(request.scope, known=()).done()
@@ -81,6 +85,7 @@ class SaidContent(msgspec.Struct, frozen=True):
     scopes=[Scope.PII],
     tags=["notifications"],
     summary="What was said, word for word",
+    problems=[MALFORMED, NOT_FOUND, NEWER_RELEASE],
 )
 async def get_content(request: Call, notification_id: FromPath[UUID]) -> SaidContent:
     Parameters.of_query(request.scope, known=()).done()

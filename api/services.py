@@ -7,6 +7,7 @@ from litestar.datastructures import State
 from api.health import Readiness
 from api.problems import AnyRequest
 from api.tokens import Authenticator, Caller
+from handlers.dead_letters import DeadLetters
 from handlers.intake import TakeIn
 from handlers.metrics import Metrics
 from handlers.receive import Receive
@@ -27,6 +28,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     reads: Reads
     set_aside: SetAside
     take_in: TakeIn
+    dead_letters: DeadLetters
     receive: Receive
     ses: Callbacks
     authenticator: Authenticator

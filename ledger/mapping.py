@@ -11,7 +11,7 @@ from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 from ledger import notification as n
 from ledger.errors import KeyUnavailableError, UnknownTopicError
 from ledger.keys import DataKey, Keyring
-from ledger.values import REDACTED, Personal
+from ledger.values import REDACTED, Personal, Redacted
 
 # Topics are storage: they never change. A breaking change is a new topic (`notification.requested:2`) with an
 # upcaster from the old one, and a golden file of the old bytes stays in the tests for ever.
@@ -116,10 +116,15 @@ def unseal(requested: n.Requested, stream: UUID, *, key: DataKey | None) -> n.Re
     """Open the personal data of a first fact; without its key (an erased person) they read as redacted."""
     if not isinstance(requested.personal, bytes):
         return requested
+    personal = open_personal(requested.personal, stream, version=1, topic="notification.requested", key=key)
+    return msgspec.structs.replace(requested, personal=personal)
+
+
+def open_personal(sealed: bytes, stream: UUID, *, version: int, topic: str, key: DataKey | None) -> Personal | Redacted:
+    """Open a sealed field that stood in the fact of this stream, version and topic; redacted without its key."""
     if key is None:
-        return msgspec.structs.replace(requested, personal=REDACTED)
-    plain = key.open(requested.personal, bound_to=_bound_to(stream, 1, "notification.requested"))
-    return msgspec.structs.replace(requested, personal=_decode_personal(plain))
+        return REDACTED
+    return _decode_personal(key.open(sealed, bound_to=_bound_to(stream, version, topic)))
 
 
 def content_bound_to(notification: UUID, digest: bytes) -> bytes:

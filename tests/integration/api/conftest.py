@@ -18,6 +18,7 @@ from api.health import Readiness
 from api.health import database as database_check
 from api.services import Services
 from api.tokens import Authenticator, StaticKeys
+from handlers.dead_letters import DeadLetters
 from handlers.intake import TakeIn
 from handlers.metrics import Metrics
 from handlers.receive import Receive
@@ -86,12 +87,14 @@ async def services(database: Database, topic: SignedTopic) -> AsyncIterator[Serv
         stack.push_async_callback(ledger.stop)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         set_aside, metrics = SetAside(store, keys, identity), Metrics(CollectorRegistry())
+        take_in = TakeIn(ledger, load(), channels={Channel.EMAIL})
         yield Services(
             ledger=ledger,
             keys=keys,
             reads=Reads(store),
             set_aside=set_aside,
-            take_in=TakeIn(ledger, load(), channels={Channel.EMAIL}),
+            take_in=take_in,
+            dead_letters=DeadLetters(set_aside, take_in),
             receive=Receive(ledger, set_aside, metrics),
             ses=SesCallbacks(Verifier(topics=[ARN], fetch=Fetcher(session), origin=topic.url)),
             authenticator=Authenticator(StaticKeys(KEYS), issuer=ISSUER, audience=AUDIENCE, clock=ledger.clock),

@@ -13,7 +13,7 @@ RSA_KEY = RSAKey.generate_key(2048, {"kid": "rsa-1", "use": "sig"})
 KEYS = KeySet([EC_KEY, RSA_KEY])
 
 
-def claims(scope: str, **others: Any) -> dict[str, Any]:
+def claims(scope: Any, **others: Any) -> dict[str, Any]:
     now = int(time.time())
     return {
         "iss": ISSUER,

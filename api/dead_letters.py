@@ -1,0 +1,192 @@
+"""/v1/dead-letters: what was refused, looked at, replayed or discarded."""
+
+import binascii
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from litestar import Response, get, post
+from litestar.params import FromPath
+
+from api.auth import Scope
+from api.disclosure import record_read
+from api.messages import REPEATED, Accepted, answer
+from api.parameters import Parameters
+from api.problems import (
+    ALREADY_DECIDED,
+    CONFLICT,
+    MALFORMED,
+    NOT_FOUND,
+    REJECTED,
+    TOO_LARGE,
+    UNKNOWN_TYPE,
+    ProblemError,
+    malformed,
+)
+from api.schemas import LetterFilters, MaybeWhy, Why
+from api.services import Call, services_of
+from handlers.dead_letters import NoSuchLetterError
+from ledger.set_aside import DeadLetter
+from templates.envelope import Fault, MessageRejectedError, is_identifier, read_object
+
+LIMIT = 100
+MOST = 1000
+_KEY = 32
+
+
+class Waiting(StrEnum):
+    """What became of a refused message; `any` lists all of them."""
+
+    WAITING = "waiting"
+    REPLAYED = "replayed"
+    DISCARDED = "discarded"
+    ANY = "any"
+
+
+class ShownLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A refused message. `body` is there only for scope `pii:read`, and only for a single one: the read is recorded."""
+
+    key: str
+    reason: str
+    faults: list[dict[str, str]]
+    origin: str
+    source: str | None
+    type: str | None
+    message_id: str | None
+    state: str
+    seen: int
+    received_at: datetime
+    decided_at: datetime | None
+    decided_by: str | None
+    decision: str | None
+    body: str | None = None
+
+
+class ShownLetters(msgspec.Struct, frozen=True):
+    """Refused messages, the newest first."""
+
+    dead_letters: list[ShownLetter]
+
+
+@get(
+    "/v1/dead-letters",
+    scopes=[Scope.OPERATIONS],
+    tags=["operations"],
+    summary="List refused messages",
+    query=LetterFilters,
+    problems=[MALFORMED],
+)
+async def list_dead_letters(request: Call) -> ShownLetters:
+    asked = Parameters.of_query(request.scope, known={"state", "limit"})
+    state = asked.word("state", Waiting) or Waiting.WAITING
+    limit = asked.whole("limit", least=1, most=MOST) or LIMIT
+    asked.done()
+    wanted = None if state is Waiting.ANY else state.value
+    return ShownLetters(
+        [_shown(each) for each in await services_of(request).set_aside.listed(state=wanted, limit=limit)]
+    )
+
+
+@get(
+    "/v1/dead-letters/{key:str}",
+    scopes=[Scope.OPERATIONS],
+    tags=["operations"],
+    summary="Show a refused message",
+    problems=[MALFORMED, NOT_FOUND],
+)
+async def get_dead_letter(request: Call, key: FromPath[str]) -> ShownLetter:
+    Parameters.of_query(request.scope, known=()).done()
+    set_aside = services_of(request).set_aside
+    letter = await set_aside.shown(_key(key))
+    if letter is None:
+        raise _missing()
+    if Scope.PII not in request.user.scopes:
+        return _shown(letter)
+    body = await set_aside.body_of(letter.key)
+    await record_read(request, "dead_letter", letter.key.hex())
+    return _shown(letter, body=body)
+
+
+@post(
+    "/v1/dead-letters/{key:str}/replay",
+    status_code=202,
+    scopes=[Scope.OPERATIONS],
+    tags=["operations"],
+    summary="Take a refused message in again",
+    body=MaybeWhy,
+    problems=[MALFORMED, REJECTED, NOT_FOUND, CONFLICT, ALREADY_DECIDED, TOO_LARGE, UNKNOWN_TYPE],
+    responses=REPEATED,
+)
+async def replay_dead_letter(request: Call, key: FromPath[str]) -> Response[Accepted]:
+    services = services_of(request)
+    reason = _reason(await request.body(), required=False)
+    await _must_not_be(request, _key(key), state="discarded")
+    try:
+        result = await services.dead_letters.replay(_key(key), by=_by(request), reason=reason)
+    except NoSuchLetterError:
+        raise _missing() from None
+    return await answer(services, result)
+
+
+@post(
+    "/v1/dead-letters/{key:str}/discard",
+    status_code=204,
+    scopes=[Scope.OPERATIONS],
+    tags=["operations"],
+    summary="Decide that a refused message is not wanted",
+    body=Why,
+    problems=[MALFORMED, NOT_FOUND, ALREADY_DECIDED, TOO_LARGE],
+)
+async def discard_dead_letter(request: Call, key: FromPath[str]) -> None:
+    reason = _reason(await request.body(), required=True)
+    await _must_not_be(request, _key(key), state="replayed")
+    await services_of(request).set_aside.decide(_key(key), state="discarded", by=_by(request), reason=reason)
+
+
+async def _must_not_be(request: Call, key: bytes, *, state: str) -> None:
+    letter = await services_of(request).set_aside.shown(key)
+    if letter is None:
+        raise _missing()
+    if letter.state == state:
+        raise ProblemError(ALREADY_DECIDED, f"it was {state}")
+
+
+def _key(text: str) -> bytes:
+    try:
+        key = binascii.unhexlify(text)
+    except ValueError:
+        raise _missing() from None
+    if len(key) != _KEY:
+        raise _missing()
+    return key
+
+
+def _missing() -> ProblemError:
+    return ProblemError(NOT_FOUND, "no such dead letter; they are kept for 30 days")
+
+
+def _by(request: Call) -> str:
+    return f"api:{request.user.subject}"
+
+
+def _reason(body: bytes, *, required: bool) -> str:
+    """Return why somebody decides; the body is {"reason": "…"}, and may be absent where no reason is required."""
+    if not body and not required:
+        return ""
+    try:
+        raw, faults = read_object(body or b"{}")
+    except MessageRejectedError as exc:
+        raise (ProblemError(TOO_LARGE) if exc.reason == "too_large" else malformed(*exc.faults)) from None
+    faults += [Fault("", "holds more than a reason")] if set(raw) - {"reason"} else []
+    reason: Any = raw.get("reason")
+    if not is_identifier(reason) if reason is not None else required:
+        faults.append(Fault("reason", "is required" if reason is None else "must be 1 to 200 printable characters"))
+    if faults:
+        raise malformed(*faults)
+    return reason or ""
+
+
+def _shown(letter: DeadLetter, *, body: bytes | None = None) -> ShownLetter:
+    fields = msgspec.structs.asdict(letter) | {"key": letter.key.hex()}
+    return ShownLetter(**fields, body=None if body is None else body.decode(errors="backslashreplace"))

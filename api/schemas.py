@@ -1,0 +1,97 @@
+"""What the routes take, as the OpenAPI document describes it; the reading itself is stricter and names every fault."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, field
+
+from ledger.status import Status
+from ledger.values import Category, Channel
+
+Identifier = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class Message(Struct, kw_only=True, rename="camel"):
+    """A message of the platform, the same as on its broker. (sourceService, messageId) is taken in once."""
+
+    message_id: Annotated[Identifier, Meta(examples=["0d9f7c52-3b1e-4c57-8a51-000000000001"])]
+    message_type: Annotated[str, Meta(description="With or without a version.", examples=["OrderShippedEvent.v1"])]
+    timestamp: Annotated[datetime, Meta(description="With an offset; within the last 90 days, at most 1 hour ahead.")]
+    source_service: Annotated[Identifier, Meta(description="`source` does as well.", examples=["OrderService"])]
+    payload: Annotated[dict[str, Any], Meta(description="What the catalogue reads for this type.")]
+    correlation_id: Identifier | None = None
+    partition_key: Identifier | None = None
+    envelope_version: Annotated[str, Meta(description="Recorded, ignored.")] | None = None
+
+
+class Person(Struct, kw_only=True):
+    """Who is to be told: a user of the platform, or an address for each channel."""
+
+    user_id: Identifier | None = None
+    email: Annotated[str, Meta(examples=["ada@example.com"])] | None = None
+    phone: Annotated[str, Meta(examples=["+15005550001"])] | None = None
+    name: str | None = None
+    locale: Annotated[str, Meta(examples=["en-GB"])] | None = None
+
+
+class NotificationRequest(Struct, kw_only=True):
+    """A direct request for one notification, in the catalogue's names."""
+
+    type: Annotated[str, Meta(description="A notification of the catalogue.", examples=["password_reset"])]
+    recipient: Person
+    data: Annotated[dict[str, Any], Meta(description="What the notification's template needs.")] = {}
+    channels: Annotated[list[Channel], Meta(min_length=1)] | None = None
+    send_at: Annotated[datetime, Meta(description="At most 8 weeks ahead.")] | None = None
+    expires_at: Annotated[datetime, Meta(description="Not sent after this.")] | None = None
+
+
+class ListFilters(Struct, kw_only=True):
+    """Which notifications, and which page of them. All that are given must hold."""
+
+    user_id: Identifier | None = None
+    channel: Channel | None = None
+    status: Status | None = None
+    category: Category | None = None
+    type: Annotated[Identifier, Meta(description="A notification of the catalogue.")] | None = None
+    template: Identifier | None = None
+    correlation_id: Identifier | None = None
+    message_id: Identifier | None = None
+    provider_message_id: Annotated[Identifier, Meta(description="The provider's id of any attempt.")] | None = None
+    since: Annotated[datetime, Meta(description="Created at this time or later.")] | None = field(
+        name="from", default=None
+    )
+    until: Annotated[datetime, Meta(description="Created before this time.")] | None = field(name="to", default=None)
+    cursor: Annotated[str, Meta(description="That of the page before.")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+
+
+class SearchFilters(ListFilters, kw_only=True):
+    """The same in a body, which may hold an address: addresses never stand in a URL."""
+
+    recipient: Annotated[str, Meta(description="An address.", examples=["Ada@Example.com"])] | None = None
+
+
+class Moment(Struct, kw_only=True):
+    """As of when; at most one of them, neither = now."""
+
+    at: Annotated[datetime, Meta(description="Only what was recorded by this time.")] | None = None
+    version: Annotated[int, Meta(ge=1, description="Only the first so many facts.")] | None = None
+
+
+class LetterFilters(Struct, kw_only=True):
+    """Which refused messages."""
+
+    state: Annotated[str, Meta(pattern="^(waiting|replayed|discarded|any)$")] = "waiting"
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class Why(Struct, kw_only=True):
+    """The reason for a decision, kept with it."""
+
+    reason: Annotated[Identifier, Meta(examples=["the publisher has mended the payload"])]
+
+
+class MaybeWhy(Struct, kw_only=True):
+    """The reason for a decision that needs none."""
+
+    reason: Identifier | None = None

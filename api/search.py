@@ -1,0 +1,180 @@
+"""GET /v1/notifications and POST /v1/notifications/search: lists from notification_log, by filters and pages."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import get, post
+
+from api.auth import Scope
+from api.parameters import Parameters
+from api.problems import MALFORMED, TOO_LARGE, ProblemError, malformed
+from api.schemas import ListFilters, SearchFilters
+from api.services import Call, Services, services_of
+from api.views import Recipient, recipient
+from ledger.keys import Keyring
+from ledger.mapping import open_personal
+from ledger.status import Status
+from ledger.values import Category, Channel, Personal
+from projections.notification_log import LogRow
+from projections.notification_search import CursorError, Filters, search
+from templates.envelope import Fault, MessageRejectedError, read_object, shown
+
+LIMIT = 50
+MOST = 200
+_IN_QUERY = frozenset(ListFilters.__struct_encode_fields__)
+_IN_BODY = frozenset(SearchFilters.__struct_encode_fields__)
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """A notification in a list. Its person is always masked here: each unmasked read is recorded, one by one."""
+
+    id: UUID
+    status: str
+    channel: str
+    type: str
+    category: str
+    lane: str
+    template: str
+    locale: str
+    recipient: Recipient
+    reason: str | None
+    attempt_count: int
+    provider: str | None
+    provider_message_id: str | None
+    source: str
+    message_id: str | None
+    correlation_id: str | None
+    references: dict[str, str]
+    created_at: datetime
+    expires_at: datetime
+    changed_at: datetime
+    dispatched_at: datetime | None
+    delivered_at: datetime | None
+    first_opened_at: datetime | None
+    first_clicked_at: datetime | None
+    version: int
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A page, the newest first. `cursor` asks for the next page with the same filters; null = this was the last."""
+
+    notifications: list[Listed]
+    cursor: str | None
+
+
+@get(
+    "/v1/notifications",
+    scopes=[Scope.READ],
+    tags=["notifications"],
+    summary="List notifications by filters",
+    query=ListFilters,
+    problems=[MALFORMED],
+)
+async def list_notifications(request: Call) -> Found:
+    asked = Parameters.of_query(request.scope, known=_IN_QUERY)
+    return await _found(services_of(request), asked)
+
+
+@post(
+    "/v1/notifications/search",
+    status_code=200,
+    scopes=[Scope.READ],
+    tags=["notifications"],
+    summary="List notifications by filters in the body, also by an address",
+    body=SearchFilters,
+    problems=[MALFORMED, TOO_LARGE],
+)
+async def search_notifications(request: Call) -> Found:
+    asked = _read_body(await request.body())
+    return await _found(services_of(request), asked)
+
+
+async def _found(services: Services, asked: Parameters) -> Found:
+    filters, cursor = _filters(services, asked), asked.text("cursor")
+    limit = asked.whole("limit", least=1, most=MOST) or LIMIT
+    asked.done()
+    async with services.ledger.store.connection() as connection:
+        try:
+            page = await search(connection, filters, cursor=cursor, limit=limit)
+        except CursorError:
+            raise malformed(Fault("cursor", "is not one that an earlier page gave")) from None
+        keys = await services.keys.read(connection, [row.recipient for row in page.rows])
+    return Found([_listed(row, keys) for row in page.rows], page.cursor)
+
+
+def _filters(services: Services, asked: Parameters) -> Filters:
+    address = asked.text("recipient")
+    return Filters(
+        user_id=asked.text("user_id"),
+        channel=asked.word("channel", Channel),
+        status=asked.word("status", Status),
+        category=asked.word("category", Category),
+        type=asked.text("type"),
+        template=asked.text("template"),
+        correlation_id=asked.text("correlation_id"),
+        message_id=asked.text("message_id"),
+        provider_message_id=asked.text("provider_message_id"),
+        address_hash=None if address is None else services.ledger.identity.address_hash(address),
+        since=asked.time("from"),
+        until=asked.time("to"),
+    )
+
+
+def _read_body(body: bytes) -> Parameters:
+    """Read filters from a JSON object: texts, and `limit` as a number; null is as good as absent."""
+    try:
+        raw, faults = read_object(body or b"{}")
+    except MessageRejectedError as exc:
+        raise (ProblemError(TOO_LARGE) if exc.reason == "too_large" else malformed(*exc.faults)) from None
+    given = {name: value for name, value in raw.items() if value is not None}
+    faults += _mistyped(given)
+    texts = {name: str(value) for name, value in given.items() if isinstance(value, str | int)}
+    return Parameters(texts, known=_IN_BODY, faults=faults)
+
+
+def _mistyped(given: dict[str, Any]) -> Iterable[Fault]:
+    for name, value in given.items():
+        wanted, expected = (int, "a number") if name == "limit" else (str, "a text")
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            yield Fault(shown(name), f"must be {expected}")
+
+
+def _listed(row: LogRow, keys: Keyring) -> Listed:
+    return Listed(
+        id=row.notification,
+        status=row.status,
+        channel=row.channel,
+        type=row.type,
+        category=row.category,
+        lane=row.lane,
+        template=row.template,
+        locale=row.locale,
+        recipient=_recipient(row, keys),
+        reason=row.reason,
+        attempt_count=row.attempts,
+        provider=row.provider,
+        provider_message_id=row.provider_message_id,
+        source=row.source,
+        message_id=row.message_id,
+        correlation_id=row.correlation_id,
+        references=row.references,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        changed_at=row.changed_at,
+        dispatched_at=row.dispatched_at,
+        delivered_at=row.delivered_at,
+        first_opened_at=row.first_opened_at,
+        first_clicked_at=row.first_clicked_at,
+        version=row.version,
+    )
+
+
+def _recipient(row: LogRow, keys: Keyring) -> Recipient:
+    if row.sealed is None:
+        return recipient(row.user_id, Personal(), unmasked=False)
+    key = keys.get(row.recipient)
+    personal = open_personal(row.sealed, row.notification, version=row.sealed_version, topic=row.sealed_topic, key=key)
+    return recipient(row.user_id, personal, unmasked=False)
