@@ -1,0 +1,126 @@
+"""A provider that costs next to nothing: takes SES mails over HTTP, answers each, and counts the attempts it saw.
+
+Usage: python -m bench.stub PORT
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+import httptools
+import msgspec
+import uvloop
+
+MAILS = "/v2/email/outbound-emails"
+
+
+class _Tag(msgspec.Struct):
+    name: str = msgspec.field(name="Name")
+    value: str = msgspec.field(name="Value")
+
+
+class _Mail(msgspec.Struct):
+    """Of a request only what must be counted; the rest is skipped unread."""
+
+    tags: list[_Tag] = msgspec.field(name="EmailTags", default_factory=list)
+
+
+class Taken(msgspec.Struct):
+    """What came in: requests, different attempts among them, and the monotonic time of each notification's mail."""
+
+    requests: int = 0
+    attempts: int = 0
+    arrivals: dict[str, float] = {}
+
+
+class Stub:
+    """What all connections share. `shown` are pages that were PUT here, such as a certificate."""
+
+    def __init__(self) -> None:
+        self.delay = 0.0
+        self.shown: dict[str, bytes] = {}
+        self._requests = 0
+        self._attempts: set[str] = set()
+        self._arrivals: dict[str, float] = {}
+
+    def take(self, body: bytes) -> bytes:
+        """Count a mail and return the answer to it."""
+        tags = {tag.name: tag.value for tag in _DECODER.decode(body).tags}
+        self._requests += 1
+        if attempt := tags.get("attempt"):
+            self._attempts.add(attempt)
+        self._arrivals[tags.get("notification", "")] = time.monotonic()
+        return b'{"MessageId":"%s"}' % uuid4().hex.encode()
+
+    def count(self) -> bytes:
+        """Return how much came in."""
+        return msgspec.json.encode(Taken(self._requests, len(self._attempts)))
+
+    def taken(self) -> bytes:
+        """Return all that came in since the last time, and forget it."""
+        taken = Taken(self._requests, len(self._attempts), self._arrivals)
+        self._requests, self._attempts, self._arrivals = 0, set(), {}
+        return msgspec.json.encode(taken)
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, stub: Stub) -> None:
+        self._stub = stub
+        self._parser = httptools.HttpRequestParser(self)
+        self._url = b""
+        self._body: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a server's stream is a Transport
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_url(self, url: bytes) -> None:
+        self._url = url
+        self._body = []
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        url, body = self._url.decode(), b"".join(self._body)
+        if url == MAILS:
+            answer = self._stub.take(body)
+            if self._stub.delay:
+                asyncio.get_running_loop().call_later(self._stub.delay, self._answer, answer)
+                return
+        elif self._parser.get_method() == b"PUT":
+            answer = self._told(url, body)
+        else:
+            pages: dict[str, Callable[[], bytes]] = {"/count": self._stub.count, "/taken": self._stub.taken}
+            answer = pages[url]() if url in pages else self._stub.shown.get(url, b"")
+        self._answer(answer)
+
+    def _told(self, url: str, body: bytes) -> bytes:
+        if url.startswith("/delay/"):
+            self._stub.delay = float(url.removeprefix("/delay/"))
+        else:
+            self._stub.shown[url] = body
+        return b""
+
+    def _answer(self, body: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+            self._transport.write(head + body)
+
+
+async def _serve(port: int) -> None:
+    stub = Stub()
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(stub), "127.0.0.1", port)
+    async with server:
+        await server.serve_forever()
+
+
+_DECODER = msgspec.json.Decoder(_Mail)
+
+if __name__ == "__main__":
+    uvloop.run(_serve(int(sys.argv[1])))
