@@ -89,3 +89,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     def streams(self) -> frozenset[UUID]:
         """The streams that it writes."""
         return frozenset(new.stream for new in self.facts)
+
+    @property
+    def touched(self) -> frozenset[UUID]:
+        """The streams that it writes, and those whose row of the agenda it sets."""
+        return self.streams | {row.notification for row in self.agenda}

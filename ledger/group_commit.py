@@ -13,6 +13,7 @@ import structlog
 
 from ledger.decision import Decision
 from ledger.errors import (
+    KeyUnavailableError,
     LedgerError,
     OutcomeUnknownError,
     OverloadedError,
@@ -127,7 +128,7 @@ class GroupCommit:
             decision = waiting.decision
             guards = {guard.stream for guard in decision.guards}
             meets = (
-                not written.isdisjoint(decision.streams | guards)
+                not written.isdisjoint(decision.touched | guards)
                 or not guarded.isdisjoint(decision.streams)
                 or (decision.intake is not None and decision.intake.key in keys)
             )
@@ -137,7 +138,7 @@ class GroupCommit:
                 batch.append(waiting)
                 self._bytes -= waiting.size
             # Also what is held keeps its place: a later decision on the same stream must not overtake it.
-            written |= decision.streams
+            written |= decision.touched
             guarded |= guards
             if decision.intake is not None:
                 keys.add(decision.intake.key)
@@ -155,7 +156,11 @@ class GroupCommit:
                 waiting.settle(error)
 
     async def _encode_all(self, batch: list[_Waiting]) -> None:
-        encoded = await self._encode([waiting.decision for waiting in batch])
+        try:
+            encoded = await self._encode([waiting.decision for waiting in batch])
+        except (UnstorableError, KeyUnavailableError) as exc:
+            await self._bisect(batch, self._encode_all, exc)
+            return
         for waiting, result in zip(batch, encoded, strict=True):
             if isinstance(result, Exception):
                 waiting.settle(result)
@@ -167,20 +172,24 @@ class GroupCommit:
             return
         try:
             refused = await self._append([waiting.encoded for waiting in batch if waiting.encoded is not None])
-        except UnstorableError:
-            await self._bisect(batch)
+        except UnstorableError as exc:
+            await self._bisect(batch, self._store_all, exc)
             return
         self._committed([waiting.decision for index, waiting in enumerate(batch) if index not in refused])
         for index, waiting in enumerate(batch):
             waiting.settle(RefusedError(refused[index]) if index in refused else None)
 
-    async def _bisect(self, batch: list[_Waiting]) -> None:
+    @staticmethod
+    async def _bisect(
+        batch: list[_Waiting], work: Callable[[list[_Waiting]], Awaitable[None]], error: LedgerError
+    ) -> None:
+        """Try each half: the error is for the one decision that causes it, and for nobody else."""
         if len(batch) == 1:
-            batch[0].settle(UnstorableError("the database refuses these values"))
+            batch[0].settle(error)
             return
         middle = len(batch) // 2
-        await self._store_all(batch[:middle])
-        await self._store_all(batch[middle:])
+        await work(batch[:middle])
+        await work(batch[middle:])
 
     async def _append(self, batch: Sequence[Encoded]) -> dict[int, Refusal]:
         """Append until it is known what became of it; what an unknown try may have stored is told by its bytes."""

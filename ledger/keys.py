@@ -10,9 +10,9 @@ from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, DataError
 
-from ledger.errors import KeyUnavailableError
+from ledger.errors import KeyUnavailableError, UnstorableError
 
 _NONCE = 12
 _KEY = 32
@@ -166,13 +166,16 @@ class Keys:
         return {recipient: self._open(recipient, wrapped) for recipient, wrapped in rows}
 
     async def ensure(self, connection: AsyncConnection[Any], recipients: Iterable[str]) -> dict[str, DataKey]:
-        """Return a key for each recipient, made where there was none."""
+        """Return a key for each recipient, made where there was none; UnstorableError for a name that is no text."""
         wanted = sorted(set(recipients))
         if not wanted:
             return {}
-        fresh = [self._encryption.wrap(recipient, os.urandom(_KEY)) for recipient in wanted]
-        given = {"recipients": wanted, "wrapped": fresh}
-        rows = await (await connection.execute(_MAKE, given, binary=True)).fetchall()
+        try:
+            fresh = [self._encryption.wrap(recipient, os.urandom(_KEY)) for recipient in wanted]
+            given = {"recipients": wanted, "wrapped": fresh}
+            rows = await (await connection.execute(_MAKE, given, binary=True)).fetchall()
+        except (DataError, UnicodeEncodeError) as exc:
+            raise UnstorableError("the name of a recipient cannot be stored") from exc
         keys = {recipient: self._open(recipient, wrapped) for recipient, wrapped in rows}
         missing = [recipient for recipient in wanted if recipient not in keys]
         return keys | await self.read(connection, missing)

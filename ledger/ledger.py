@@ -12,8 +12,8 @@ import zstandard
 
 from ledger import notification as n
 from ledger.clock import Clock
-from ledger.decision import AgendaRow, Decision, NewFact, Reference, SaidContent
-from ledger.errors import LedgerError, Refusal, RefusedError, UnknownTopicError, UnstorableError
+from ledger.decision import AgendaRow, Decision, Guard, NewFact, Reference, SaidContent
+from ledger.errors import KeyUnavailableError, LedgerError, Refusal, RefusedError, UnknownTopicError, UnstorableError
 from ledger.group_commit import GroupCommit
 from ledger.ids import is_standing
 from ledger.keys import DataKey, Identity, Keyring, Keys
@@ -110,23 +110,33 @@ class Ledger:
 
     async def load_many(self, streams: Iterable[UUID]) -> dict[UUID, "Loaded | Exception"]:
         """Read many at once; one that cannot be read is its error, one that does not exist is missing."""
-        clock = time.monotonic()
         by_stream: dict[UUID, list[Row]] = defaultdict(list)
         for row in await self.store.load(streams):
             by_stream[row.stream].append(row)
+        clock = time.monotonic()
         folded = {stream: self._fold(rows) for stream, rows in by_stream.items()}
         recipients = {state.requested.recipient for state in folded.values() if isinstance(state, n.State)}
-        async with self.store.connection() as connection:
-            keys = await self._keys.read(connection, recipients)
+        keys = await self._keys_of(sorted(recipients))
         return {
             stream: state if isinstance(state, Exception) else _loaded(by_stream[stream], state, keys, clock)
             for stream, state in folded.items()
         }
 
+    async def _keys_of(self, recipients: Sequence[str]) -> dict[str, DataKey | KeyUnavailableError]:
+        """Read keys; one that does not open (wrapped by a key that we were not given) spoils none of the others."""
+        try:
+            async with self.store.connection() as connection:
+                return dict(await self._keys.read(connection, recipients))
+        except KeyUnavailableError as exc:
+            if len(recipients) == 1:
+                return {recipients[0]: exc}
+        middle = len(recipients) // 2
+        return await self._keys_of(recipients[:middle]) | await self._keys_of(recipients[middle:])
+
     def _fold(self, rows: Sequence[Row]) -> n.State | Exception:
         try:
             state = n.fold([self._mapper.decode(row.topic, row.state) for row in rows])
-        except (UnknownTopicError, msgspec.ValidationError) as exc:
+        except (UnknownTopicError, msgspec.DecodeError, ValueError) as exc:
             return exc
         return state or LedgerError("an empty stream")
 
@@ -167,7 +177,11 @@ class Ledger:
             for new in decision.facts
             if isinstance(new.fact, n.Dispatched)
         )
-        await self._writer.append(msgspec.structs.replace(decision, agenda=agenda, references=references))
+        await self._writer.append(
+            msgspec.structs.replace(
+                decision, agenda=agenda, references=references, guards=(*decision.guards, *_unmoved(decision, known))
+            )
+        )
         return next(iter(after.values()), None)
 
     async def _encode(self, decisions: Sequence[Decision]) -> list[Encoded | Exception]:
@@ -194,7 +208,7 @@ class Ledger:
                 references=decision.references,
                 agenda=decision.agenda,
             )
-        except (LedgerError, TypeError, ValueError) as exc:
+        except (LedgerError, TypeError, ValueError, RecursionError) as exc:
             return exc if isinstance(exc, LedgerError) else UnstorableError(f"not to be encoded: {type(exc).__name__}")
 
     def _stored(self, new: NewFact, keys: Keyring) -> tuple[str, bytes]:
@@ -233,10 +247,22 @@ def _answer(future: "asyncio.Future[Loaded | None]", found: "Loaded | Exception 
         future.set_result(found)
 
 
-def _loaded(rows: Sequence[Row], state: n.State, keys: Keyring, clock: float) -> Loaded:
+def _loaded(
+    rows: Sequence[Row], state: n.State, keys: Mapping[str, DataKey | KeyUnavailableError], clock: float
+) -> Loaded | KeyUnavailableError:
     stream, key = rows[0].stream, keys.get(state.requested.recipient)
-    opened = msgspec.structs.replace(state, requested=unseal(state.requested, stream, key=key))
+    if isinstance(key, KeyUnavailableError):
+        return key
+    try:
+        opened = msgspec.structs.replace(state, requested=unseal(state.requested, stream, key=key))
+    except KeyUnavailableError as exc:
+        return exc
     return Loaded(stream=stream, state=opened, key=key, read_at=rows[0].now, clock=clock)
+
+
+def _unmoved(decision: Decision, known: Mapping[UUID, Loaded]) -> list[Guard]:
+    """Guard what was read and is not written: its row of the agenda must not be set by facts that are old by now."""
+    return [Guard(stream, loaded.state.version) for stream, loaded in known.items() if stream not in decision.streams]
 
 
 def _fresh(decision: Decision, known: Mapping[UUID, Loaded]) -> dict[UUID, n.State]:

@@ -1,5 +1,6 @@
 """The ledger's tables in Postgres: append decisions, load streams, read in order."""
 
+import struct
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -160,6 +161,8 @@ class Store:
             row = await (await connection.execute(_APPEND, _columns(decisions), binary=True)).fetchone()
         except psycopg.Error as exc:
             raise _append_error(exc) from exc
+        except (TypeError, ValueError, ArithmeticError, struct.error) as exc:
+            raise UnstorableError(f"these values have no form in the database ({type(exc).__name__})") from exc
         refused, reasons = row or ((), ())
         return {index: Refusal(reason) for index, reason in zip(refused, reasons, strict=True)}
 

@@ -25,10 +25,10 @@ CREATE INDEX stored_events_notification_id ON ledger.stored_events (notification
 CREATE TABLE ledger.stored_events_standing PARTITION OF ledger.stored_events
     FOR VALUES FROM ('f0000000-0000-0000-0000-000000000000') TO (MAXVALUE);
 
--- For psql: what a fact says (personal data stay sealed).
+-- For psql: what a fact says (personal data stay sealed). Not jsonb: that has no place for U+0000.
 CREATE VIEW ledger.facts AS
     SELECT notification_id AS position, originator_id AS stream, originator_version AS version, topic,
-           convert_from(state, 'UTF8')::jsonb AS fact
+           convert_from(state, 'UTF8')::json AS fact
     FROM ledger.stored_events;
 
 -- What was said, word for word: compressed, then sealed; found by the digest that the fact `rendered` carries.

@@ -50,9 +50,10 @@ BEGIN
         SELECT DISTINCT ON (decision) decision, reason
         FROM (
             SELECT decision, 1 AS rank,
-                   CASE WHEN head >= version THEN 'version' WHEN head < version - 1 THEN 'predecessor' END AS reason
+                   CASE WHEN head >= version THEN 'version'
+                        WHEN head < version - 1 OR gap THEN 'predecessor' END AS reason
             FROM (
-                SELECT decision, min(version) AS version, coalesce((
+                SELECT decision, min(version) AS version, max(version) - min(version) >= count(*) AS gap, coalesce((
                     SELECT e.originator_version FROM stored_events e WHERE e.originator_id = f.stream
                     ORDER BY e.originator_version DESC LIMIT 1
                 ), 0) AS head
@@ -86,16 +87,18 @@ BEGIN
             SELECT FROM unnest(take_decision, take_key, take_window, take_amount, take_limit)
                  AS t (decision, key, window_start, amount, allowed)
             LEFT JOIN quota q USING (key, window_start)
-            WHERE t.decision = spender AND coalesce(q.used, 0) + t.amount > t.allowed
+            WHERE t.decision = spender
+            GROUP BY key, window_start HAVING coalesce(max(q.used), 0) + sum(t.amount) > min(t.allowed)
         ) THEN
             refused := refused || spender;
             reasons := reasons || 'quota'::text;
         ELSE
             INSERT INTO quota AS q (key, window_start, used)
-            SELECT key, window_start, amount
+            SELECT key, window_start, sum(amount)
             FROM unnest(take_decision, take_key, take_window, take_amount)
                  AS t (decision, key, window_start, amount)
             WHERE decision = spender
+            GROUP BY key, window_start
             ON CONFLICT (key, window_start) DO UPDATE SET used = q.used + excluded.used;
         END IF;
     END LOOP;
