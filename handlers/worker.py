@@ -48,6 +48,13 @@ class Handler(Protocol):
         ...
 
 
+class _Item(msgspec.Struct, frozen=True):
+    """What a task has in hand, and whether it is `prepared` (see Handler)."""
+
+    notification: UUID
+    prepared: asyncio.Event
+
+
 class Worker:
     """Claims for one handler. No barrier between items: those that wait at the same moment share a commit."""
 
@@ -61,7 +68,8 @@ class Worker:
         self._slots = slots
         self._lease = lease
         self._owner = uuid4()
-        self._tasks: dict[asyncio.Task[None], asyncio.Event] = {}
+        self._tasks: dict[asyncio.Task[None], _Item] = {}
+        self._lost = False
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -75,6 +83,7 @@ class Worker:
             try:
                 await self._turn()
             except LedgerError as exc:
+                self._lost = True
                 _log.warning("claiming_waits", channel=self._handler.channel.value, error=type(exc).__name__)
                 await self._signals.wait(self._signal, _POLL.total_seconds())
         if self._tasks:
@@ -84,6 +93,8 @@ class Worker:
         if self._ledger.clock.skewed:
             await self._wait_for_the_right_time()
             return
+        if self._lost:
+            await self._give_back_lost()
         free = min(self._slots - len(self._tasks), self._ledger.room)
         if free <= 0:
             await self._until_one_ends()
@@ -101,6 +112,13 @@ class Worker:
                 connection, self._handler.channel, owner=self._owner, limit=limit, lease=self._lease
             )
         return [Lease(claim, self._owner, ends_at) for claim in claims]
+
+    async def _give_back_lost(self) -> None:
+        """Give back what was claimed for us and reached no task: else it would lie until its lease ends."""
+        in_hand = [item.notification for item in self._tasks.values()]
+        async with self._ledger.store.connection() as connection:
+            await agenda.give_back_lost(connection, owner=self._owner, in_hand=in_hand)
+        self._lost = False
 
     async def _sleep(self) -> None:
         async with self._ledger.store.connection() as connection:
@@ -132,13 +150,13 @@ class Worker:
     def _start(self, lease: Lease, loaded: Loaded | Exception | None) -> asyncio.Event:
         prepared = asyncio.Event()
         task = asyncio.create_task(self._handle(lease, loaded, prepared), name=f"item-{lease.claim.notification}")
-        self._tasks[task] = prepared
+        self._tasks[task] = _Item(lease.claim.notification, prepared)
         task.add_done_callback(self._tasks.pop)
         return prepared
 
     async def _start_alone(self, lease: Lease, loaded: Loaded | Exception | None) -> None:
         """An item that ended a process before: no other of ours stands between its claim and its intent."""
-        await asyncio.gather(*(prepared.wait() for prepared in list(self._tasks.values())))
+        await asyncio.gather(*(item.prepared.wait() for item in list(self._tasks.values())))
         await self._start(lease, loaded).wait()
 
     async def _handle(self, lease: Lease, loaded: Loaded | Exception | None, prepared: asyncio.Event) -> None:
@@ -156,10 +174,11 @@ class Worker:
             prepared.set()
 
     async def _wait(self, lease: Lease, pause: timedelta) -> None:
-        """Give an item back without a fact; if even that fails, its lease ends by itself."""
+        """Give an item back without a fact; if even that fails, the next turn does it."""
         try:
             await give_back(self._ledger, lease, pause)
         except LedgerError as exc:
+            self._lost = True
             _log.warning("not_given_back", error=type(exc).__name__)
 
 

@@ -38,6 +38,11 @@ _WAIT = """
 UPDATE ledger.agenda SET owner = NULL, claims = 0, lease_until = '-infinity', wait_until = now() + %(pause)b
 WHERE notification = ANY(%(notifications)b) AND owner = %(owner)b
 """
+# Give back what this owner holds beside what it has in hand: a reply got lost on the way, or the giving back did.
+_GIVE_BACK_LOST = """
+UPDATE ledger.agenda SET owner = NULL, claims = 0, lease_until = '-infinity'
+WHERE owner = %(owner)b AND notification <> ALL(%(in_hand)b)
+"""
 # How much is due, and for how long the oldest has been.
 _DEPTH = """
 SELECT channel, lane, count(*) FILTER (WHERE claimable_at <= now()), count(*),
@@ -86,6 +91,11 @@ async def wait(
     """Give rows back unhandled (a clean stop, our own waiting): not a crash, so `claims` goes to 0."""
     given = {"notifications": arrays.Uuids(notifications), "owner": owner, "pause": pause}
     await connection.execute(_WAIT, given, binary=True)
+
+
+async def give_back_lost(connection: AsyncConnection[Any], *, owner: UUID, in_hand: Sequence[UUID]) -> None:
+    """Give back all that is claimed for this owner and not in its hands; after trouble with the database."""
+    await connection.execute(_GIVE_BACK_LOST, {"owner": owner, "in_hand": arrays.Uuids(in_hand)}, binary=True)
 
 
 async def depth(connection: AsyncConnection[Any]) -> list[Depth]:
