@@ -1,0 +1,148 @@
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ledger.keys import KeyEncryption
+from ops import embedded
+from ops.migrations import migrate
+from providers.fakes.ses import FakeSes
+from tests.acceptance.audit import all_sent_once, taken_in
+from tests.acceptance.traffic import declared, drained, publish, shipped
+from tests.support import service as processes
+from tests.support.postgres import IDENTITY_KEY, INSTALLATION, KEY_ENCRYPTION_KEY, Database
+from tests.support.rabbitmq import Broker, Node
+from tests.support.service import Service, reached
+
+MESSAGES = 1_500
+MOMENTS = (1, 400, 800)
+# What a worker had claimed when its database went away is handled when that is back, not when its lease is over.
+BEFORE_ANY_LEASE_ENDS = timedelta(seconds=40)
+
+
+@pytest.fixture
+async def own_database(own_postgres: embedded.Server) -> embedded.Server:
+    """The Postgres that is this test's alone, migrated."""
+    await migrate(
+        own_postgres.migration_database_url,
+        application_role=embedded.APPLICATION,
+        installation=INSTALLATION,
+        keys=KeyEncryption([KEY_ENCRYPTION_KEY]),
+        identity_key=IDENTITY_KEY,
+    )
+    return own_postgres
+
+
+@pytest.fixture
+async def on_own_postgres(
+    own_database: embedded.Server, broker: Broker, fake: FakeSes, tmp_path: Path
+) -> AsyncIterator[Service]:
+    await declared(broker.url)
+    settings = {"DATABASE_URL": own_database.database_url, "AMQP_URL": broker.url, "SES_ENDPOINT_URL": fake.url}
+    async with processes.running(tmp_path, **settings) as service:
+        yield service
+
+
+@pytest.fixture
+async def on_own_rabbitmq(
+    database: Database, own_rabbitmq: Node, fake: FakeSes, tmp_path: Path
+) -> AsyncIterator[Service]:
+    url = own_rabbitmq.address.amqp
+    await declared(url)
+    async with processes.running(
+        tmp_path, DATABASE_URL=database.url, AMQP_URL=url, SES_ENDPOINT_URL=fake.url
+    ) as service:
+        yield service
+
+
+async def test_i13_closed_broker_connections_lose_and_double_nothing(
+    service: Service, database: Database, broker: Broker, fake: FakeSes
+):
+    messages = shipped(MESSAGES)
+    await asyncio.gather(*(service.start(role) for role in ("ingest", "deliver")))
+    publishing = asyncio.create_task(publish(broker.url, messages))
+    for moment in MOMENTS:
+        await reached(lambda: taken_in(database.url), moment, "messages")
+        await asyncio.to_thread(broker.close_all_connections)
+    await publishing
+    await all_sent_once(database.url, fake, messages)
+    assert "ingest_interrupted" in service.logs()
+    await service.stop_all()
+    assert await drained(broker)
+
+
+async def test_i13_a_broker_that_goes_down_under_load_and_comes_back_loses_and_doubles_nothing(
+    on_own_rabbitmq: Service, own_rabbitmq: Node, database: Database, fake: FakeSes
+):
+    messages, url = shipped(MESSAGES), own_rabbitmq.address.amqp
+    roles = await asyncio.gather(*(on_own_rabbitmq.start(role) for role in ("ingest", "deliver")))
+    before = asyncio.create_task(publish(url, messages[:1_000]))
+    await reached(lambda: taken_in(database.url), MOMENTS[0], "messages")
+    await asyncio.to_thread(own_rabbitmq.stop_app)
+    while_down = asyncio.create_task(publish(url, messages[1_000:]))
+    assert [role.lives() for role in roles] == [True, True]
+    await asyncio.to_thread(own_rabbitmq.start_app)
+    await asyncio.gather(before, while_down)
+    await all_sent_once(database.url, fake, messages)
+    await on_own_rabbitmq.stop_all()
+
+
+async def test_i01_i13_a_postgres_that_crashes_under_load_and_recovers_loses_and_doubles_nothing(
+    on_own_postgres: Service, own_database: embedded.Server, broker: Broker, fake: FakeSes, tmp_path: Path
+):
+    messages = shipped(MESSAGES)
+    roles = await asyncio.gather(*(on_own_postgres.start(role) for role in ("ingest", "deliver")))
+    publishing = asyncio.create_task(publish(broker.url, messages))
+    await reached(lambda: taken_in(own_database.database_url), MOMENTS[1], "messages")
+    with crashed_and_recovered(own_database, tmp_path / "postgres"):
+        await publishing
+        await all_sent_once(own_database.database_url, fake, messages, within=BEFORE_ANY_LEASE_ENDS)
+        assert [role.lives() for role in roles] == [True, True]
+        await on_own_postgres.stop_all()
+        assert await drained(broker)
+
+
+async def test_i13_a_postgres_that_freezes_for_five_seconds_under_load_loses_and_doubles_nothing(
+    on_own_postgres: Service, own_database: embedded.Server, broker: Broker, fake: FakeSes
+):
+    messages = shipped(MESSAGES)
+    await asyncio.gather(*(on_own_postgres.start(role) for role in ("ingest", "deliver")))
+    publishing = asyncio.create_task(publish(broker.url, messages))
+    await reached(lambda: taken_in(own_database.database_url), MOMENTS[1], "messages")
+    with frozen(own_database.pid):
+        # The length of the freeze is the fault itself, not a wait for something.
+        await asyncio.sleep(5)
+    await publishing
+    await all_sent_once(own_database.database_url, fake, messages)
+    await on_own_postgres.stop_all()
+    assert await drained(broker)
+
+
+@contextmanager
+def crashed_and_recovered(server: embedded.Server, folder: Path) -> Iterator[None]:
+    """An immediate shutdown, as of a machine that loses its power, and a new start on the same port."""
+    os.kill(server.pid, signal.SIGQUIT)
+    server.stop()
+    again = embedded.start(folder, port=server.port)
+    try:
+        yield
+    finally:
+        again.stop()
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a Postgres with all its backends, as a hanging disk or a suspended machine does."""
+    everyone = [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    for one in everyone:
+        os.kill(one, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for one in everyone:
+            os.kill(one, signal.SIGCONT)

@@ -1,0 +1,174 @@
+"""The service as it runs: its roles as processes of their own, ended with the test whatever becomes of it."""
+
+import asyncio
+import base64
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+
+from ops import child
+from tests.support.postgres import INSTALLATION, KEY_ENCRYPTION_KEY
+
+ROOT = Path(__file__).resolve().parents[2]
+SOON = timedelta(seconds=60)
+CLI = ("-m", "ops.cli")
+WORKER = ("-m", "tests.support.worker")
+
+
+class Process:
+    """One process and what it has written."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], log: Path, *, ops_port: int) -> None:
+        self._popen = popen
+        self._log = log
+        self._ops_port = ops_port
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def lives(self) -> bool:
+        return self._popen.poll() is None
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """End it by SIGKILL, with all that it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
+    async def ended(self, *, within: timedelta = SOON) -> int:
+        """Wait for its end and return its exit code, negative for a signal."""
+        await until(lambda: not self.lives(), f"the end of process {self.pid}", within=within)
+        return self._popen.wait()
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end, as an orchestrator does, and return its exit code."""
+        self.send(number)
+        return await self.ended()
+
+    async def says(self, words: str, *, within: timedelta = SOON) -> None:
+        """Wait until its log holds these words; an end before that is an error that shows the log."""
+        await until(lambda: words in self.log() or not self.lives(), f"{words!r} in the log", within=within)
+        assert words in self.log(), f"it ended with {self._popen.wait()}: {self.log()[-3000:]}"
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Read one sample of its metrics; 0 where it has none yet."""
+        page = httpx.get(f"http://127.0.0.1:{self._ops_port}/metrics", timeout=10).text
+        wanted = sorted(f'{label}="{value}"' for label, value in labels.items())
+        for line in page.splitlines():
+            sample, _, value = line.rpartition(" ")
+            family, _, shown = sample.partition("{")
+            if family == name and sorted(filter(None, shown.rstrip("}").split(","))) == wanted:
+                return float(value)
+        return 0.0
+
+
+class Service:
+    """Starts processes in one environment. Each leaves a log; `logs` is all that any of them has written."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.processes: list[Process] = []
+        self._folder = folder
+        self._environment = environment
+
+    async def start(self, *arguments: str, program: tuple[str, ...] = CLI, **settings: str) -> Process:
+        """Start a role (or a program of the tests) and wait until it is ready."""
+        process = self.launch(*arguments, program=program, **settings)
+        await process.says('"event": "ready"')
+        return process
+
+    def launch(self, *arguments: str, program: tuple[str, ...] = CLI, **settings: str) -> Process:
+        """Start a process and wait for nothing."""
+        log, ops_port = self._folder / f"process-{len(self.processes)}.log", free_port()
+        with log.open("wb") as output:
+            popen = subprocess.Popen(
+                [sys.executable, *program, *arguments],
+                # Not the checkout: a .env that lies there is not the test's.
+                cwd=self._folder,
+                env={**self._environment, "OPS_PORT": str(ops_port), **settings},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=child.before_exec(ends_by=signal.SIGKILL),  # noqa: PLW1509 - binds its life to ours
+            )
+        process = Process(popen, log, ops_port=ops_port)
+        self.processes.append(process)
+        return process
+
+    def logs(self) -> str:
+        return "\n".join(process.log() for process in self.processes)
+
+    async def stop_all(self) -> None:
+        """Ask all that still live to end; each must do so in order."""
+        ending = [process for process in self.processes if process.lives()]
+        for process in ending:
+            process.send(signal.SIGTERM)
+        assert [await process.ended() for process in ending] == [0] * len(ending)
+
+    def kill_all(self) -> None:
+        for process in self.processes:
+            process.kill()
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, **settings: str) -> AsyncIterator[Service]:
+    """A service with these settings over those that every test shares; no process of it outlives the block."""
+    service = Service(folder, {**_inherited(), **SHARED, **settings})
+    try:
+        yield service
+    finally:
+        service.kill_all()
+
+
+SHARED = {
+    "KEY_ENCRYPTION_KEY": base64.b64encode(KEY_ENCRYPTION_KEY).decode(),
+    "INSTALLATION": INSTALLATION,
+    "RECIPIENT_ALLOW_LIST": "*",
+    "AWS_REGION": "eu-west-1",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+}
+
+
+def _inherited() -> dict[str, str]:
+    """What a process needs of this one: no setting of the service that happens to stand in the environment."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+async def until(condition: Callable[[], bool], what: str, *, within: timedelta = SOON) -> None:
+    """Wait for a condition; TimeoutError names what did not come."""
+    deadline, pause = time.monotonic() + within.total_seconds(), 0.01
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {within.total_seconds():.0f} s for {what}")
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.2, 0.5)
+
+
+async def reached(measure: Callable[[], int], amount: int, what: str) -> None:
+    """Wait until there are so many of something."""
+    await until(lambda: measure() >= amount, f"{amount} {what}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

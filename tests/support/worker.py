@@ -1,0 +1,104 @@
+"""The same parts as `ops.wiring` builds, with other durations, or with a message that kills: a worker of the tests.
+
+Usage: python -m tests.support.worker [--lease SECONDS] [--deadline SECONDS] [--killer WORD] ROLE…
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+import structlog
+import uvloop
+
+from handlers.deliver import Deliver
+from handlers.ingest import Ingest
+from handlers.intake import Result, TakeIn
+from handlers.worker import Worker
+from ledger.policy import AllowList
+from ops.logs import configure
+from ops.process import stop_on_signals
+from ops.settings import load
+from ops.wiring import CHANNELS, Parts, parts
+from providers.ses import Ses
+from templates.rendering import Renderer
+
+_log = structlog.get_logger("tests.worker")
+
+
+class Killed(TakeIn):
+    """Reading a message with this word in it ends the process, as a bug in a library's C code would."""
+
+    def __init__(self, given: Parts, word: bytes) -> None:
+        super().__init__(given.ledger, given.catalogue, channels=CHANNELS)
+        self._word = word
+
+    async def messages(self, bodies: Sequence[bytes], *, by: str) -> list[Result]:
+        if any(self._word in body for body in bodies):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await super().messages(bodies, by=by)
+
+
+@asynccontextmanager
+async def ingesting(given: Parts, *, killer: str) -> AsyncIterator[None]:
+    take_in = Killed(given, killer.encode()) if killer else given.take_in
+    ingest = Ingest(given.settings.amqp_url, take_in, given.set_aside, given.ledger.clock, given.metrics)
+    task = asyncio.create_task(ingest.run())
+    try:
+        yield
+    finally:
+        ingest.stop()
+        await task
+
+
+@asynccontextmanager
+async def delivering(given: Parts, *, lease: timedelta, deadline: timedelta) -> AsyncIterator[None]:
+    provider = await Ses.open(
+        region=given.settings.aws_region, endpoint_url=given.settings.ses_endpoint_url, deadline=deadline
+    )
+    renderer = Renderer(sender=given.catalogue.sender, default_locale=given.catalogue.locale)
+    allowed = AllowList(given.settings.allow_list())
+    deliver = Deliver(given.ledger, renderer, provider, allowed=allowed, metrics=given.metrics)
+    worker = Worker(given.ledger, deliver, given.signals, lease=lease)
+    task = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        deliver.stop()
+        worker.stop()
+        await task
+        await provider.aclose()
+
+
+async def run(arguments: argparse.Namespace) -> None:
+    stopping = stop_on_signals()
+    async with parts(load(dotenv=None), listen=True) as given, AsyncExitStack() as stack:
+        if "deliver" in arguments.roles:
+            durations = {"lease": arguments.lease, "deadline": arguments.deadline}
+            await stack.enter_async_context(delivering(given, **durations))
+        if "ingest" in arguments.roles:
+            await stack.enter_async_context(ingesting(given, killer=arguments.killer))
+        _log.info("ready", roles=arguments.roles)
+        await stopping.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.support.worker", description=__doc__)
+    parser.add_argument("roles", nargs="+", choices=("ingest", "deliver"), metavar="ROLE")
+    parser.add_argument("--lease", type=_seconds, default=timedelta(seconds=60))
+    parser.add_argument("--deadline", type=_seconds, default=timedelta(seconds=8))
+    parser.add_argument("--killer", default="", help="the word that ends the process")
+    arguments = parser.parse_args()
+    configure("info")
+    uvloop.run(run(arguments))
+
+
+def _seconds(text: str) -> timedelta:
+    return timedelta(seconds=float(text))
+
+
+if __name__ == "__main__":
+    main()
