@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INPUTS := run sandbox dev
 
-.PHONY: sandbox test bench lint lock clean
+.PHONY: sandbox test bench lint docs lock clean
 
 sandbox: .venv/sandbox.stamp  ## the whole service in one process; PORT=, DATA=, DEMO=0
 	@exec $(BIN)/notification-ledger sandbox
@@ -16,6 +16,9 @@ bench: .venv/dev.stamp  ## the speed table of this machine; JSON=, ONLY=
 
 lint: .venv/dev.stamp  ## the checks alone, without tests
 	$(BIN)/tox -q run -e lint,types,imports
+
+docs: .venv/dev.stamp  ## the generated parts of docs/, written anew
+	$(BIN)/python -m tests.docs.generate
 
 lock: .venv/dev.stamp  ## pin requirements/*.in with hashes and no index address; LOCK=--upgrade for newer ones
 	for name in $(INPUTS); do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

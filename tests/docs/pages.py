@@ -1,4 +1,4 @@
-"""The pages of the documentation: their fenced blocks, their links, and how an output is compared with what they show."""
+"""The pages of the documentation: their blocks and links, and how an output is compared with the one they show."""
 
 import re
 from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import Self
 from tests.docs.pages import Step, matches
 
 _END = "--end-of-block--"
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 
 
 class Shell:
