@@ -1,5 +1,6 @@
 """What we refuse and what we cannot match: kept sealed, listed, tried again; never lost, never in the way."""
 
+import re
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from hashlib import sha256
@@ -18,6 +19,8 @@ TRIES = 3
 KEPT = timedelta(days=30)
 MATCHED_WITHIN = timedelta(days=7)
 _TRY_AGAIN_AFTER = timedelta(minutes=1)
+# What Postgres has no place for in a text: U+0000, and half of a surrogate pair.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 # Keep a refused message; the same bytes again are the same row, and a decided one waits anew.
 _KEEP = """
@@ -121,11 +124,11 @@ class SetAside:
             given = {
                 "key": key,
                 "reason": refusal.reason,
-                "faults": Jsonb(refusal.faults),
+                "faults": Jsonb([{name: _storable(text) for name, text in fault.items()} for fault in refusal.faults]),
                 "origin": origin,
-                "source": refusal.source,
-                "type": refusal.type,
-                "message_id": refusal.message_id,
+                "source": _storable(refusal.source),
+                "type": _storable(refusal.type),
+                "message_id": _storable(refusal.message_id),
                 "week": week,
                 "body": data_key.seal(body, bound_to=key),
             }
@@ -247,6 +250,10 @@ class SetAside:
 def monday(now: datetime) -> date:
     """Return the Monday of a moment's week."""
     return now.date() - timedelta(days=now.weekday())
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else _UNSTORABLE.sub("\ufffd", text)
 
 
 def _dead_letter(row: Sequence[Any]) -> DeadLetter:
