@@ -1,7 +1,7 @@
 """The clock: what must happen from time to time. Every job may run twice, anywhere; one replica runs it at a time."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -31,7 +31,15 @@ class Maintain:
     def start(self) -> None:
         """Begin; every job runs at once and then at its interval."""
         for name, (every, _) in self.jobs.items():
-            self._scheduler.add_job(self.run, "interval", args=(name,), seconds=every.total_seconds(), id=name)
+            self._scheduler.add_job(
+                self.run,
+                "interval",
+                args=(name,),
+                seconds=every.total_seconds(),
+                id=name,
+                # Left alone, the first run would come only after the interval.
+                next_run_time=datetime.now(UTC),
+            )
         self._scheduler.start()
 
     def stop(self) -> None:
