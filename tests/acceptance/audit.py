@@ -70,6 +70,10 @@ class Audit:
         """The notifications that may have been sent, and nobody can say."""
         return [stream for stream, facts in self.streams.items() if _of(facts, AttemptInDoubt)]
 
+    def history(self, stream: UUID) -> list[str]:
+        """What happened to one notification, in a word each."""
+        return [recorded.topic.removeprefix("notification.") for recorded in self.streams[stream]]
+
     def violations(self) -> list[str]:
         """Everything that breaks a promise, in words; empty = sound."""
         checks = (self._order(), self._origin(), self._attempts(), self._sent(), self._agenda())
