@@ -121,9 +121,11 @@ class TakeIn:
         asked = [one for one in read if isinstance(one, _Asked)]
         known: dict[bytes, Known] = {}
         keys = [self._key(one) for one in asked]
-        if keys:
-            now, known = await self._ledger.store.taken(keys)
-            self._ledger.clock.set(now)
+        if len(keys) == 1:
+            found = await self._ledger.taken(keys[0])
+            known = {keys[0]: found} if found else {}
+        elif keys:
+            known = await self._ledger.taken_many(keys)
         pairs = zip(asked, keys, strict=True)
         taken = iter(await asyncio.gather(*(self._one(one, known.get(key)) for one, key in pairs)))
         return [next(taken) if isinstance(one, _Asked) else one for one in read]
@@ -164,7 +166,7 @@ class TakeIn:
         except RefusedError as exc:
             if exc.reason is not Refusal.TAKEN_IN:
                 raise
-            _, rows = await self._ledger.store.taken([key])
+            rows = await self._ledger.taken_many([key])
             return TakenIn(asked.message_type, tuple(rows[key].notifications), repeated=True)
         begun = ((new.stream, new.fact) for new in decision.facts)
         channels = {stream: fact.channel for stream, fact in begun if isinstance(fact, notification.Requested)}
@@ -175,7 +177,7 @@ class TakeIn:
         while len(ids) == CHUNK * (chunk + 1):
             chunk += 1
             key = self._key(asked, chunk)
-            _, rows = await self._ledger.store.taken([key])
+            rows = await self._ledger.taken_many([key])
             ids += rows[key].notifications if key in rows else []
         return TakenIn(asked.message_type, tuple(ids), repeated=True)
 

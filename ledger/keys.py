@@ -135,14 +135,16 @@ class DataKey:
 
 Keyring = Mapping[str, DataKey]
 
-# Existing keys and new ones in one round trip; a key that another process made meanwhile is in neither part.
+# Existing keys and new ones in one round trip; a key that another process made meanwhile is in neither part. The
+# commit does not wait for the disk: whatever is sealed with the key is appended later, and that commit flushes both.
 _MAKE = """
-WITH made AS (
+WITH relaxed AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
+made AS (
     INSERT INTO ledger.recipient_key (recipient, wrapped)
     SELECT * FROM unnest(%(recipients)b::text[], %(wrapped)b::bytea[])
     ON CONFLICT DO NOTHING RETURNING recipient, wrapped
 )
-SELECT recipient, wrapped FROM made
+SELECT recipient, wrapped FROM made, relaxed
 UNION ALL
 SELECT recipient, wrapped FROM ledger.recipient_key WHERE recipient = ANY(%(recipients)b::text[])
 """

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import msgspec
 import zstandard
@@ -17,9 +18,10 @@ from ledger.errors import KeyUnavailableError, LedgerError, Refusal, RefusedErro
 from ledger.group_commit import GroupCommit
 from ledger.ids import is_standing
 from ledger.keys import DataKey, Identity, Keyring, Keys
+from ledger.lookup import Lookup
 from ledger.mapping import FactMapper, content_bound_to, unseal
 from ledger.signals import AGENDA, FACTS, Signals
-from ledger.store import Encoded, Row, Store
+from ledger.store import Encoded, Row, Store, Taken
 from ledger.values import Content, Personal
 
 _TRIES = 5
@@ -68,8 +70,9 @@ class Ledger:
         self._signals = signals
         self._mapper = FactMapper()
         self._writer = GroupCommit(store, self._encode, self._committed)
-        self._loads: dict[UUID, asyncio.Future[Loaded | None]] = {}
-        self._loading: asyncio.Task[None] | None = None
+        self._loads: Lookup[UUID, Loaded] = Lookup(self.load_many, most=_LOADED_AT_ONCE)
+        self._intakes: Lookup[bytes, Taken] = Lookup(self.taken_many, most=_LOADED_AT_ONCE)
+        self._turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     async def start(self) -> None:
         """Read the database's time, and begin to write."""
@@ -89,24 +92,17 @@ class Ledger:
 
     async def load(self, stream: UUID) -> Loaded | None:
         """Read one notification; None when there is none. Loads that are asked for at the same moment share a query."""
-        future = self._loads.get(stream)
-        if future is None:
-            future = asyncio.get_running_loop().create_future()
-            self._loads[stream] = future
-            if self._loading is None or self._loading.done():
-                self._loading = asyncio.create_task(self._load_waiting(), name="ledger-load")
-        return await asyncio.shield(future)
+        return await self._loads.find(stream)
 
-    async def _load_waiting(self) -> None:
-        await asyncio.sleep(0)
-        while self._loads:
-            asked = {stream: self._loads.pop(stream) for stream in list(self._loads)[:_LOADED_AT_ONCE]}
-            try:
-                found = await self.load_many(asked)
-            except Exception as exc:  # noqa: BLE001 - handed to those who asked
-                found = dict.fromkeys(asked, exc)
-            for stream, future in asked.items():
-                _answer(future, found.get(stream))
+    async def taken(self, key: bytes) -> Taken | None:
+        """Return what the intake knows of one key; None when it is new. Shares a query, as `load` does."""
+        return await self._intakes.find(key)
+
+    async def taken_many(self, keys: Sequence[bytes]) -> dict[bytes, Taken]:
+        """Return what the intake knows of some keys, and take over the database's time."""
+        now, known = await self.store.taken(keys)
+        self.clock.set(now)
+        return known
 
     async def load_many(self, streams: Iterable[UUID]) -> dict[UUID, "Loaded | Exception"]:
         """Read many at once; one that cannot be read is its error, one that does not exist is missing."""
@@ -150,8 +146,14 @@ class Ledger:
         """Let `decide` look at a notification and store what it decides; returns how it stands then.
 
         `decide` is called again on newer facts when the store refuses, at most five times; then RefusedError.
-        `known` spares the first load. None when there is no such notification.
+        `known` spares the first load. None when there is no such notification. Within a process those who change the
+        same notification take turns: they would only refuse each other.
         """
+        turn = self._turns.setdefault(stream, asyncio.Lock())
+        async with turn:
+            return await self._change(stream, decide, known)
+
+    async def _change(self, stream: UUID, decide: Decide, known: Loaded | None) -> Loaded | None:
         for attempt in range(_TRIES):
             loaded = known if known is not None and attempt == 0 else await self.load(stream)
             if loaded is None:
@@ -236,15 +238,6 @@ class Ledger:
             return None
         body = loaded.key.open(sealed, bound_to=content_bound_to(loaded.stream, digest))
         return msgspec.json.decode(zstandard.decompress(body), type=Content)
-
-
-def _answer(future: "asyncio.Future[Loaded | None]", found: "Loaded | Exception | None") -> None:
-    if future.done():
-        return
-    if isinstance(found, Exception):
-        future.set_exception(found)
-    else:
-        future.set_result(found)
 
 
 def _loaded(
