@@ -54,7 +54,8 @@ class Parameters:
     def time(self, name: str) -> datetime | None:
         """Return a time in UTC."""
         value = self._given.get(name)
-        moment = read_time(value)
+        # Python's own reader passes over a NUL before the offset.
+        moment = read_time(value) if value is not None and value.isprintable() else None
         if value is not None and moment is None:
             self.refuse(name, _TIME)
         return moment

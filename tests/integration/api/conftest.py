@@ -29,9 +29,10 @@ from ledger.set_aside import SetAside
 from ledger.signals import Signals
 from ledger.store import Store, make_pool
 from ledger.values import Channel
+from providers.fakes.sns import Seal
 from providers.ses_callbacks import SesCallbacks
 from providers.sns import Fetcher, Verifier
-from templates.catalogue import load
+from templates.catalogue import Catalogue, load
 from tests.integration.api.tokens import AUDIENCE, ISSUER, KEYS, token
 from tests.integration.api.topic import ARN, SignedTopic
 from tests.support.postgres import IDENTITY_KEY, KEY_ENCRYPTION_KEY, Database
@@ -66,14 +67,24 @@ async def served(app: Any) -> AsyncIterator[str]:
         await task
 
 
+@pytest.fixture(scope="session")
+def seal() -> Seal:
+    return Seal()
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> Catalogue:
+    return load()
+
+
 @pytest.fixture
-async def topic() -> AsyncIterator[SignedTopic]:
-    async with SignedTopic.serving() as signed:
+async def topic(seal: Seal) -> AsyncIterator[SignedTopic]:
+    async with SignedTopic.serving(seal) as signed:
         yield signed
 
 
 @pytest.fixture
-async def services(database: Database, topic: SignedTopic) -> AsyncIterator[Services]:
+async def services(database: Database, topic: SignedTopic, catalogue: Catalogue) -> AsyncIterator[Services]:
     async with contextlib.AsyncExitStack() as stack:
         pool = await stack.enter_async_context(make_pool(database.url, size=5))
         store = Store(database.url, pool)
@@ -87,7 +98,7 @@ async def services(database: Database, topic: SignedTopic) -> AsyncIterator[Serv
         stack.push_async_callback(ledger.stop)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         set_aside, metrics = SetAside(store, keys, identity), Metrics(CollectorRegistry())
-        take_in = TakeIn(ledger, load(), channels={Channel.EMAIL})
+        take_in = TakeIn(ledger, catalogue, channels={Channel.EMAIL})
         yield Services(
             ledger=ledger,
             keys=keys,

@@ -5,7 +5,6 @@ from uuid import uuid4
 
 import httpx
 import msgspec
-import pytest
 
 from tests.integration.api.conftest import Service
 from tests.integration.api.deliveries import message, posted, sent
@@ -80,12 +79,13 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("body", "status"), BAD.values(), ids=BAD)
-async def test_a_body_that_is_no_message_is_refused(service: Service, body: bytes, status: int):
-    for route in ("/v1/messages", "/v1/notifications"):
-        reply = await service.client.post(route, content=body)
-        assert reply.status_code == status
-        assert reply.headers["content-type"] == "application/problem+json"
+async def test_a_body_that_is_no_message_is_refused(service: Service):
+    for what, (body, status) in BAD.items():
+        for route in ("/v1/messages", "/v1/notifications"):
+            reply = await service.client.post(route, content=body)
+            assert reply.status_code == status, what
+            assert reply.headers["content-type"] == "application/problem+json"
+            assert reply.json()["faults" if status == 400 else "title"], what
     assert await service.ledger.store.head() == 0
 
 
@@ -117,11 +117,11 @@ async def test_every_fault_of_a_message_is_named_at_once(service: Service):
     assert "secret" not in reply.text
 
 
-@pytest.mark.parametrize("stamp", ["2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "yesterday", ""])
-async def test_a_timestamp_out_of_range_is_refused(service: Service, stamp: str):
-    reply = await service.client.post("/v1/messages", json={**message(), "timestamp": stamp})
-    assert reply.status_code == 400
-    assert [fault["path"] for fault in reply.json()["faults"]] == ["timestamp"]
+async def test_a_timestamp_out_of_range_is_refused(service: Service):
+    for stamp in ("2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "yesterday", ""):
+        reply = await service.client.post("/v1/messages", json={**message(), "timestamp": stamp})
+        assert reply.status_code == 400, stamp
+        assert [fault["path"] for fault in reply.json()["faults"]] == ["timestamp"]
 
 
 async def test_a_type_that_the_catalogue_does_not_know_is_422(service: Service):
@@ -157,11 +157,11 @@ async def test_an_idempotency_key_belongs_to_its_caller(service: Service):
     assert mine.json() != theirs.json()
 
 
-@pytest.mark.parametrize("key", ["", "k" * 201, "a\tb"])
-async def test_an_idempotency_key_that_cannot_be_one_is_refused(service: Service, key: str):
-    reply = await service.client.post("/v1/notifications", json=REQUEST, headers={"Idempotency-Key": key})
-    assert reply.status_code == 400
-    assert [fault["path"] for fault in reply.json()["faults"]] == ["Idempotency-Key"]
+async def test_an_idempotency_key_that_cannot_be_one_is_refused(service: Service):
+    for key in ("", "k" * 201, "a\tb"):
+        reply = await service.client.post("/v1/notifications", json=REQUEST, headers={"Idempotency-Key": key})
+        assert reply.status_code == 400, key
+        assert [fault["path"] for fault in reply.json()["faults"]] == ["Idempotency-Key"]
 
 
 async def test_what_comes_in_is_counted_by_type_and_result(service: Service):

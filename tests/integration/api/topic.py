@@ -25,8 +25,8 @@ class SignedTopic:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def serving(cls) -> "AsyncIterator[SignedTopic]":
-        topic = cls(Seal())
+    async def serving(cls, seal: Seal) -> "AsyncIterator[SignedTopic]":
+        topic = cls(seal)
         app = web.Application()
         app.add_routes([web.get(topic._seal.path, topic._certificate)])
         runner = web.AppRunner(app, access_log=None)
