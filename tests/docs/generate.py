@@ -69,7 +69,7 @@ def commands(group: click.Group, context: click.Context) -> Iterator[tuple[str, 
 def _option(parameter: click.Parameter) -> tuple[str, str] | None:
     if not isinstance(parameter, click.Option):
         return None
-    default = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
+    default = parameter.show_default if isinstance(parameter.show_default, str) else str(parameter.default or "")
     said = [parameter.help or ""]
     if isinstance(parameter.type, click.Choice):
         said.append(f"One of {', '.join(f'`{choice}`' for choice in parameter.type.choices)}.")
@@ -115,7 +115,7 @@ def kind_of(field: msgspec.structs.FieldInfo) -> str:
 
 def metrics_part() -> Iterator[str]:
     rows = [
-        (f"`{exposed_name(metric)}`", metric._type, ", ".join(metric._labelnames), metric._documentation)
+        (f"`{exposed_name(metric)}`", str(metric._type), ", ".join(metric._labelnames), metric._documentation)
         for metric in metrics()
     ]
     yield from table(("metric", "kind", "labels", "meaning"), rows)

@@ -10,6 +10,7 @@ from tests.docs.pages import Step, matches
 
 _END = "--end-of-block--"
 _PATIENCE = 60.0
+_PAUSE = 0.3
 
 
 class Shell:
@@ -48,6 +49,7 @@ class Shell:
             if matches(self._typed(step.shows), output):
                 return
             assert time.monotonic() < give_up_at, f"line {step.line} shows:\n{output}"
+            time.sleep(_PAUSE)
 
     def run(self, commands: str) -> tuple[str, bool]:
         """Return what a block shows, and whether one of its commands failed."""

@@ -1,0 +1,87 @@
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import pytest
+import yaml
+
+from api.schemas import Message
+from handlers.ingest import DEAD, EXCHANGES, NORMAL, URGENT
+from ledger.values import Channel
+from templates.catalogue import load
+from templates.envelope import examine
+from tests.docs.pages import DOCS
+from tests.docs.sandbox import Sandbox
+from tests.support.rabbitmq import Broker
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load((DOCS / "reference" / "asyncapi.yaml").read_text("utf-8"))
+    return read
+
+
+def bound(channel: dict[str, Any], kind: str) -> dict[str, Any]:
+    binding: dict[str, Any] = channel["bindings"]["amqp"]
+    assert binding["is"] == kind
+    described: dict[str, Any] = binding["queue" if kind == "queue" else "exchange"]
+    return described
+
+
+def test_it_has_the_exchanges_that_are_declared_and_the_queues_behind_them(document: dict[str, Any]):
+    behind = {
+        bound(channel, "routingKey")["name"]: channel["x-queue"]
+        for channel in document["channels"].values()
+        if "x-queue" in channel
+    }
+    assert behind == {exchange: queue for queue, exchanges in EXCHANGES.items() for exchange in exchanges}
+
+
+def test_every_channel_is_named_after_what_it_is(document: dict[str, Any]):
+    for name, channel in document["channels"].items():
+        is_exchange = "x-queue" in channel
+        assert bound(channel, "routingKey" if is_exchange else "queue")["name"] == name
+        assert channel["address"] == ("#" if is_exchange else name)
+
+
+def test_the_broker_has_every_queue_as_it_is_described(
+    document: dict[str, Any], pages_broker: Broker, sandbox: Sandbox
+):
+    for name in (URGENT, NORMAL, DEAD):
+        channel = document["channels"][name]
+        found = pages_broker.request("GET", f"queues/{quote(pages_broker.vhost, safe='')}/{name}").json()
+        assert found["arguments"] == channel["x-arguments"]
+        described = bound(channel, "queue")
+        assert found["durable"] == described["durable"]
+        assert found["auto_delete"] == described["autoDelete"]
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]):
+    for reference in references(document):
+        place: Any = document
+        for step in reference.removeprefix("#/").split("/"):
+            place = place[step]
+
+
+def references(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["$ref"]] if "$ref" in node else []
+        return own + [found for value in node.values() for found in references(value)]
+    return [found for value in node for found in references(value)] if isinstance(node, list) else []
+
+
+def test_the_envelope_is_that_of_the_http_api(document: dict[str, Any]):
+    _, components = msgspec.json.schema_components([Message])
+    described = document["components"]["schemas"]["envelope"]
+    assert set(described["required"]) == set(components["Message"]["required"])
+    assert set(described["properties"]) == set(components["Message"]["properties"])
+
+
+def test_its_examples_are_taken(document: dict[str, Any]):
+    known = load()
+    for example in document["components"]["messages"]["message"]["examples"]:
+        now = datetime.fromisoformat(example["payload"]["timestamp"])
+        envelope, faults = examine(msgspec.json.encode(example["payload"]), now=now)
+        assert faults == []
+        assert known.wanted(envelope, channels={Channel.EMAIL})
