@@ -49,9 +49,40 @@ LEFT JOIN ledger.intake i USING (key)
 _NOT_COMMITTED = ("57014", "55P03", "40001", "40P01", "53")
 # What it says when nobody can know: the connection broke, the server shut down or was taken over.
 _UNKNOWN = ("08", "57P0")
+# Rows of the intake that no message may meet any more: messages older than 90 days are refused.
+_PURGE_INTAKE = """
+WITH old AS (SELECT ctid FROM ledger.intake WHERE taken_at < now() - interval '91 days' LIMIT 10000)
+DELETE FROM ledger.intake WHERE ctid = ANY(ARRAY(SELECT ctid FROM old))
+"""
+_PURGE_REFERENCES = """
+WITH old AS (
+    SELECT ctid FROM ledger.provider_reference WHERE recorded_at < now() - interval '91 days' LIMIT 10000
+)
+DELETE FROM ledger.provider_reference WHERE ctid = ANY(ARRAY(SELECT ctid FROM old))
+"""
+_MAKE_WEEKS = "SELECT ledger.make_weeks()"
+_LOCK = "SELECT pg_try_advisory_lock(hashtext(%s))"
+_UNLOCK = "SELECT pg_advisory_unlock(hashtext(%s))"
+_INSTALLATION = "SELECT name, identity_key FROM ledger.installation"
+# Whether a new position would be a new one: after a restore the sequence may lie behind what it has given.
+_SEQUENCE = """
+SELECT last_value >= (SELECT coalesce(max(notification_id), 0) FROM ledger.stored_events)
+FROM ledger.stored_events_notification_id_seq
+"""
 _NOW = "SELECT clock_timestamp()"
 _CONTENT = "SELECT body FROM ledger.content WHERE class = %b AND notification = %b AND digest = %b"
 _HEAD = "SELECT coalesce(max(notification_id), 0) FROM ledger.stored_events"
+
+
+# A network that swallows packets is noticed within half a minute, not when the system gives up after two hours.
+_NETWORK: dict[str, Any] = {
+    "application_name": "notification-ledger",
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -96,9 +127,7 @@ class Encoded(msgspec.Struct, frozen=True, kw_only=True):
 async def connect(url: str, **options: Any) -> AsyncConnection[Any]:
     """Open an autocommit connection that knows the column types; UnavailableError when the database does not answer."""
     try:
-        connection = await AsyncConnection.connect(
-            url, autocommit=True, connect_timeout=5, application_name="notification-ledger", **options
-        )
+        connection = await AsyncConnection.connect(url, autocommit=True, **_NETWORK, **options)
     except psycopg.OperationalError as exc:
         raise UnavailableError("the database does not take connections") from exc
     configure(connection)
@@ -123,7 +152,7 @@ def make_pool(url: str, *, size: int) -> AsyncConnectionPool[AsyncConnection[Any
         max_size=size,
         open=False,
         configure=configured,
-        kwargs={"autocommit": True, "connect_timeout": 5, "application_name": "notification-ledger"},
+        kwargs={"autocommit": True, **_NETWORK},
         timeout=10,
     )
 
@@ -188,6 +217,45 @@ class Store:
         async with self.connection() as connection:
             row = await (await connection.execute(_NOW, binary=True)).fetchone()
         return row[0]  # type: ignore[index, no-any-return]  # this statement always returns one row
+
+    async def make_weeks(self) -> int:
+        """Make the weekly partitions that are missing; returns how many."""
+        async with self.connection() as connection:
+            ((made,),) = await (await connection.execute(_MAKE_WEEKS)).fetchall()
+        return int(made)
+
+    async def purge_intake(self) -> None:
+        """Delete rows of the intake and provider references that nothing can ask for any more."""
+        async with self.connection() as connection:
+            for statement in (_PURGE_INTAKE, _PURGE_REFERENCES):
+                while (await connection.execute(statement)).rowcount > 0:
+                    pass
+
+    @asynccontextmanager
+    async def leased(self, name: str) -> AsyncIterator[bool]:
+        """Hold a lock of this name while the block runs; yields False when another process holds it."""
+        async with self.connection() as connection:
+            ((ours,),) = await (await connection.execute(_LOCK, (name,))).fetchall()
+            try:
+                yield bool(ours)
+            finally:
+                if ours and not connection.closed:
+                    await connection.execute(_UNLOCK, (name,))
+
+    async def installation(self) -> tuple[str, bytes] | None:
+        """Return the installation's name and its wrapped identity key; None before `migrate` has run."""
+        async with self.connection() as connection:
+            try:
+                row = await (await connection.execute(_INSTALLATION)).fetchone()
+            except psycopg.errors.UndefinedTable:
+                return None
+        return (row[0], bytes(row[1])) if row else None
+
+    async def sequence_is_ahead(self) -> bool:
+        """Whether the next position is a new one (it may not be after a restore)."""
+        async with self.connection() as connection:
+            ((ahead,),) = await (await connection.execute(_SEQUENCE)).fetchall()
+        return bool(ahead)
 
     async def head(self) -> int:
         """Return the last position of the log, 0 when it is empty."""
@@ -263,8 +331,8 @@ def _columns(decisions: Sequence[Encoded]) -> tuple[Any, ...]:
         arrays.Uuids([reference.attempt for _, reference in references]),
         arrays.Integers([i for i, _ in agenda]),
         arrays.Uuids([row.notification for _, row in agenda]),
-        arrays.Texts([row.due.channel.value if row.due else None for _, row in agenda]),
-        arrays.Texts([row.due.lane.value if row.due else None for _, row in agenda]),
+        arrays.Texts([row.due.channel if row.due else None for _, row in agenda]),
+        arrays.Texts([row.due.lane if row.due else None for _, row in agenda]),
         arrays.Times([row.due.at if row.due else None for _, row in agenda]),
         arrays.Bigints([row.version for _, row in agenda]),
         arrays.Uuids([row.settles for _, row in agenda]),
