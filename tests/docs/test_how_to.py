@@ -41,8 +41,7 @@ def test_the_roles_and_the_migration_of_the_page_make_a_database_that_works(
         "notification_ledger": "pages",
         "@localhost/": f"@{address.hostname}:{address.port}/",
     }
-    (roles,), (commands,) = texts(DEPLOY, "sql"), texts(DEPLOY, "sh", "migrate")
-    (making_a_key,) = texts(DEPLOY, "sh")
+    (roles,), (making_a_key, commands) = texts(DEPLOY, "sql"), texts(DEPLOY, "sh", "migrate")
     for written, ours in renamed.items():
         roles, commands = roles.replace(written, ours), commands.replace(written, ours)
     with psycopg.connect(own_postgres.superuser_url, autocommit=True) as connection:
