@@ -66,11 +66,14 @@ async def test_i23_a_probe_never_waits_longer_than_its_deadline_and_checks_do_no
         return None
 
     readiness = Readiness({"frozen": hangs}, deadline=timedelta(milliseconds=20), kept=timedelta(0))
-    assert await readiness.reasons() == {"frozen": "does not answer within 0.02 s"}
-    for _ in range(5):
-        assert await readiness.reasons() == {"frozen": "does not answer"}
-    assert begun == 1
-    thawed.set()
+    try:
+        async with asyncio.timeout(10):
+            assert await readiness.reasons() == {"frozen": "does not answer within 0.02 s"}
+            for _ in range(5):
+                assert await readiness.reasons() == {"frozen": "does not answer"}
+        assert begun == 1
+    finally:
+        thawed.set()
     async with asyncio.timeout(10):
         while await readiness.reasons():
             pass
