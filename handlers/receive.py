@@ -12,9 +12,9 @@ from ledger import notification
 from ledger.decision import Decision
 from ledger.errors import UnknownTopicError
 from ledger.ledger import Ledger, Loaded
-from ledger.notification import Origin
+from ledger.notification import Origin, State
 from ledger.set_aside import SetAside
-from ledger.values import Report
+from ledger.values import Report, ReportKind
 
 _log = structlog.get_logger("handlers.receive")
 
@@ -64,7 +64,7 @@ class Receive:
                 return None
             origin = Origin(now=now, cause=f"report:{report.key}", by=report.provider)
             facts = notification.report(loaded.state, attempt, report, origin)
-            result = "recorded" if facts else "known"
+            result = "recorded" if facts else _without_fact(loaded.state, attempt, report)
             return Decision(facts=loaded.next(facts)) if facts else None
 
         try:
@@ -78,3 +78,10 @@ class Receive:
 
     def _count(self, report: Report, result: str) -> None:
         self._metrics.reports.labels(report.provider, report.kind.value, result).inc()
+
+
+def _without_fact(state: State, attempt: UUID, report: Report) -> str:
+    """Say why a report gave no fact: it was known, or it is one of very many opens and is counted only."""
+    found = state.attempt(attempt)
+    is_new = found is not None and report.key not in found.reports
+    return "counted" if is_new and report.kind in {ReportKind.OPENED, ReportKind.CLICKED} else "known"

@@ -209,6 +209,8 @@ Facts = tuple[NotificationFact, ...]
 # ---------------------------------------------------------------------------------------------------------------
 
 KEPT_TRACKING_EVENTS = 20
+# A person may get as many copies as there are doubts: after three, `resend` has become the greater harm.
+DOUBTS_AT_MOST = 3
 _EVIDENCE_OF: dict[type, Evidence] = {
     Delivered: Evidence.DELIVERED,
     Bounced: Evidence.BOUNCED,
@@ -535,11 +537,11 @@ def overdue(state: State, origin: Origin) -> Facts:
     return ()
 
 
-def set_aside(state: State, claims: int, origin: Origin) -> Facts:
-    """Give up on a notification whose handling has ended `claims` processes."""
+def set_aside(state: State, crashes: int, origin: Origin) -> Facts:
+    """Give up on a notification whose handling has ended `crashes` processes."""
     if state.ended or state.reached:
         return ()
-    return (Failed(**origin.stamp(), reason=f"set aside after {claims} crashes"),)
+    return (Failed(**origin.stamp(), reason=f"set aside after {crashes} crashes"),)
 
 
 _FACT_OF: dict[
@@ -635,7 +637,9 @@ def _in_doubt(state: State) -> bool:
 
 
 def _is_dropped(state: State) -> bool:
-    return _in_doubt(state) and state.requested.doubt is DoubtPolicy.DROP
+    """Whether a doubt is left as it is: by the policy, or because so many copies may have arrived already."""
+    doubts = sum(attempt.evidence is Evidence.IN_DOUBT for attempt in state.attempts)
+    return _in_doubt(state) and (state.requested.doubt is DoubtPolicy.DROP or doubts >= DOUBTS_AT_MOST)
 
 
 def backoff(category: Category, attempts: int, *, jitter: float) -> timedelta:

@@ -8,9 +8,9 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import structlog
 from psycopg.types.json import Jsonb
 
-from ledger import arrays
 from ledger.keys import Identity, Keys
 from ledger.store import Store
 from ledger.values import Report
@@ -21,6 +21,8 @@ MATCHED_WITHIN = timedelta(days=7)
 _TRY_AGAIN_AFTER = timedelta(minutes=1)
 # What Postgres has no place for in a text: U+0000, and half of a surrogate pair.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+_log = structlog.get_logger("ledger.set_aside")
 
 # Keep a refused message; the same bytes again are the same row, and a decided one waits anew.
 _KEEP = """
@@ -55,16 +57,13 @@ _KEEP_REPORT = """
 INSERT INTO ledger.unmatched_report AS u (provider, key, reference, week, body)
 VALUES (%(provider)s, %(key)s, %(reference)s, %(week)s, %(body)s) ON CONFLICT DO NOTHING
 """
-_MATCHING = """
-SELECT u.provider, u.key, u.week, u.body FROM ledger.unmatched_report u
-WHERE (u.provider, u.reference) IN (SELECT * FROM unnest(%(providers)b::text[], %(references)b::text[]))
-"""
-# Reports to be tried by the clock; the longer one has waited, the less often it is looked at.
+# Reports to be tried: those whose reference has appeared, and the others by the clock, the older the less often.
 _WAITING = """
 UPDATE ledger.unmatched_report u SET tries = tries + 1, tried_at = now()
 WHERE (u.provider, u.key) IN (
     SELECT w.provider, w.key FROM ledger.unmatched_report w
     WHERE w.tried_at < now() - least(%(pause)s * (1 + w.tries), interval '1 hour')
+       OR EXISTS (SELECT FROM ledger.provider_reference r WHERE (r.provider, r.reference) = (w.provider, w.reference))
     ORDER BY w.tried_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ) RETURNING u.provider, u.key, u.week, u.body
 """
@@ -72,6 +71,8 @@ _DROP_REPORT = "DELETE FROM ledger.unmatched_report WHERE provider = %(provider)
 _PURGE = (
     "DELETE FROM ledger.dead_letter WHERE received_at < now() - %(kept)s",
     "DELETE FROM ledger.intake_try WHERE first_at < now() - %(kept)s",
+    "DELETE FROM ledger.unmatched_report WHERE received_at < now() - %(matched_within)s",
+    "DELETE FROM ledger.week_key WHERE week < now() - %(kept)s - interval '8 days'",
 )
 _COUNT_REPORTS = "SELECT count(*) FROM ledger.unmatched_report"
 _REFERENCE = """
@@ -192,18 +193,8 @@ class SetAside:
             }
             await connection.execute(_KEEP_REPORT, given)
 
-    async def reports_for(self, references: Sequence[tuple[str, str]]) -> list[Report]:
-        """Return the unmatched reports of these (provider, reference) pairs."""
-        given = {
-            "providers": arrays.Texts([provider for provider, _ in references]),
-            "references": arrays.Texts([reference for _, reference in references]),
-        }
-        async with self._store.connection() as connection:
-            rows = await (await connection.execute(_MATCHING, given, binary=True)).fetchall()
-        return await self._opened(rows)
-
     async def reports_to_try(self, *, limit: int = 200) -> list[Report]:
-        """Return unmatched reports whose time to be tried again has come, and mark them as tried."""
+        """Return unmatched reports that are to be tried now, and mark them as tried."""
         async with self._store.connection() as connection:
             given = {"pause": _TRY_AGAIN_AFTER, "limit": limit}
             rows = await (await connection.execute(_WAITING, given, binary=True)).fetchall()
@@ -231,7 +222,9 @@ class SetAside:
         """Delete what is older than it is kept."""
         async with self._store.connection() as connection:
             for statement in _PURGE:
-                await connection.execute(statement, {"kept": KEPT})
+                deleted = await connection.execute(statement, {"kept": KEPT, "matched_within": MATCHED_WITHIN})
+                if deleted.rowcount > 0:
+                    _log.info("purged", table=statement.split()[2], rows=deleted.rowcount)
 
     async def _row(self, key: bytes) -> Any:
         async with self._store.connection() as connection:

@@ -20,7 +20,7 @@ from ops.errors import OperationError
 from ops.logs import configure
 from ops.migrations import migrate as bring_up_to_date
 from ops.secrets import SCOPES, secrets_in
-from ops.settings import described, load, require
+from ops.settings import DOTENV, Settings, described, load, require
 from ops.wiring import CHANNELS, ROLES, Parts, parts
 from templates.catalogue import describe
 from templates.catalogue import load as load_catalogue
@@ -51,8 +51,23 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands)
 @click.version_option(package_name="notification-ledger")
-def main() -> None:
+@click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=DOTENV,
+    show_default=True,
+    help="A file of settings; a running sandbox keeps its own in DATA/settings.env.",
+)
+@click.pass_context
+def main(context: click.Context, settings_file: Path) -> None:
     """Tell people once, and keep every step as a fact."""
+    context.obj = settings_file
+
+
+def _settings() -> Settings:
+    """Read the settings from the environment and the file that was named."""
+    return load(dotenv=click.get_current_context().find_object(Path))
 
 
 @main.command("sandbox")
@@ -67,7 +82,7 @@ def sandbox_(data: Path, port: int, demo: int) -> None:
 def _add_role(name: str, roles: tuple[str, ...], meaning: str) -> None:
     @main.command(name, help=meaning)
     def run_role() -> None:
-        process.run(load(), roles)
+        process.run(_settings(), roles)
 
 
 _MEANINGS = {
@@ -84,7 +99,7 @@ for _role in ROLES:
 @main.command("all")
 def all_() -> None:
     """Run all roles in one process (`ingest` only where AMQP_URL is set)."""
-    settings = load()
+    settings = _settings()
     process.run(settings, [role for role in ROLES if role != "ingest" or settings.amqp_url])
 
 
@@ -92,7 +107,7 @@ def all_() -> None:
 @_JSON
 def migrate(*, as_json: bool) -> None:
     """Bring the database's schema up to date. Safe to run from many places at once."""
-    settings = load()
+    settings = _settings()
     require(settings, ["migrate"])
     keys = settings.encryption_keys()
     applied = asyncio.run(
@@ -220,7 +235,7 @@ def settings(*, as_json: bool) -> None:
 
 
 def _with_parts(work: Callable[[Parts], Awaitable[T]]) -> T:
-    given = load()
+    given = _settings()
     require(given, ["read"])
     configure("error")
 

@@ -45,12 +45,9 @@ def run(*, data: Path, port: int, demo: int) -> None:
 
 async def _run(server: embedded.Server, secrets: Secrets, *, data: Path, port: int, demo: int) -> None:
     stopping = stop_on_signals()
-    keys_path = data / "jwks.json"
-    keys_path.write_bytes(msgspec.json.encode(secrets.public_keys()))
-    fake = await FakeSes.start(
-        HOST, port + 1, callback_url=f"http://{HOST}:{port}/callbacks/ses", topic=TOPIC, log=data / "ses.jsonl"
-    )
-    settings = _settings(server, secrets, fake_url=fake.url, port=port, keys_path=keys_path)
+    (data / "jwks.json").write_bytes(msgspec.json.encode(secrets.public_keys()))
+    fake = await _start_fake(port, data)
+    settings = _settings(server, secrets, fake_url=fake.url, port=port, data=data)
     try:
         await migrate(
             server.migration_database_url,
@@ -70,11 +67,22 @@ async def _run(server: embedded.Server, secrets: Secrets, *, data: Path, port: i
         await fake.stop()
 
 
-def _settings(server: embedded.Server, secrets: Secrets, *, fake_url: str, port: int, keys_path: Path) -> Settings:
-    """Fill in what a sandbox knows by itself; what stands in the environment (AMQP_URL, …) is taken from there."""
+async def _start_fake(port: int, data: Path) -> FakeSes:
+    callback_url = f"http://{HOST}:{port}/callbacks/ses"
+    try:
+        return await FakeSes.start(HOST, port + 1, callback_url=callback_url, topic=TOPIC, log=data / "ses.jsonl")
+    except OSError as exc:
+        raise OperationError(f"port {port + 1} on {HOST} cannot be used: {exc.strerror}") from exc
+
+
+def _settings(server: embedded.Server, secrets: Secrets, *, fake_url: str, port: int, data: Path) -> Settings:
+    """Fill in what a sandbox knows by itself; what stands in the environment (AMQP_URL, …) is taken from there.
+
+    The same settings are left in DATA/settings.env, for the commands that look into a running sandbox.
+    """
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "sandbox")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "sandbox")
-    given: dict[str, Any] = {
+    given = {
         "DATABASE_URL": server.database_url,
         "KEY_ENCRYPTION_KEY": secrets.key_encryption_key,
         "INSTALLATION": "sandbox",
@@ -85,11 +93,14 @@ def _settings(server: embedded.Server, secrets: Secrets, *, fake_url: str, port:
         "SES_CERTIFICATE_ORIGIN": fake_url,
         "JWT_ISSUER": ISSUER,
         "JWT_AUDIENCE": AUDIENCE,
-        "JWT_JWKS_URL": keys_path.absolute().as_uri(),
+        "JWT_JWKS_URL": (data / "jwks.json").absolute().as_uri(),
         "PORT": str(port),
         "OPS_PORT": str(port + 2),
         "HOST": HOST,
     }
+    kept = data / "settings.env"
+    kept.touch(mode=0o600)
+    kept.write_text("".join(f"{name}='{value}'\n" for name, value in given.items()))
     return load({**os.environ, **given}, dotenv=None)
 
 

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from ops.errors import SettingsError
 
+DOTENV = Path(".env")
 _KEY_BYTES = 32
 
 
@@ -122,8 +123,11 @@ class Described(msgspec.Struct, frozen=True):
     required_by: tuple[str, ...]
 
 
-def load(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env")) -> Settings:
-    """Read the settings. Raises SettingsError that names every faulty setting, and never a value."""
+def load(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = DOTENV) -> Settings:
+    """Read the settings; the environment wins over the file.
+
+    Raises SettingsError that names every faulty setting, and never a value.
+    """
     given = {key: value for key, value in dotenv_values(dotenv).items() if value is not None} if dotenv else {}
     given |= dict(os.environ if environment is None else environment)
     faults: list[str] = []

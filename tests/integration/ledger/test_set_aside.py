@@ -13,6 +13,8 @@ from ledger.store import Encoded, Store
 from ledger.values import Report, ReportKind
 from tests.integration.ledger.parts import Connection, new_id, now, rows, set_aside_in, value
 
+ONE_DATABASE = True
+
 BODY = b'{"messageType":"OrderShippedEvent","payload":{"email":"ada@example.com"}}'
 REFUSAL = Refusal(
     reason="invalid",
@@ -164,25 +166,33 @@ async def test_i09_an_unmatched_report_is_kept_once_and_whole(set_aside: SetAsid
     for _ in range(2):
         await set_aside.keep_report(report, now=now())
     assert await set_aside.unmatched() == 1
-    assert await set_aside.reports_for([("ses", "ref-1")]) == [report]
     assert "secret" not in await value(application, "SELECT u::text FROM ledger.unmatched_report u")
 
 
-async def test_i09_reports_are_found_by_their_provider_and_reference(set_aside: SetAside):
-    wanted = [_report("a"), _report("b"), _report("c", reference="ref-2")]
-    for report in [*wanted, _report("d", reference="ref-3"), _report("e", provider="twilio")]:
+async def test_i09_a_report_is_tried_at_once_when_its_reference_has_appeared(set_aside: SetAside, store: Store):
+    report, other = _report("a"), _report("b", reference="ref-2")
+    for each in (report, other):
+        await set_aside.keep_report(each, now=now())
+    await store.append([Encoded(references=[Reference("ses", "ref-1", new_id(), uuid4())])])
+    assert await set_aside.reports_to_try() == [report]
+
+
+async def test_what_nobody_asks_for_any_more_is_purged(set_aside: SetAside, application: Connection):
+    for report in (_report("old"), _report("new")):
         await set_aside.keep_report(report, now=now())
-    found = await set_aside.reports_for([("ses", "ref-1"), ("ses", "ref-2"), ("smtp", "ref-3")])
-    assert sorted(found, key=lambda report: report.key) == wanted
-    assert await set_aside.reports_for([]) == []
+    query = "UPDATE ledger.unmatched_report SET received_at = received_at - interval '8 days' WHERE key = 'old'"
+    await application.execute(query)
+    await set_aside.purge()
+    assert await value(application, "SELECT string_agg(key, ',') FROM ledger.unmatched_report") == "new"
 
 
-async def test_a_report_that_was_dropped_is_forgotten(set_aside: SetAside):
+async def test_a_report_that_was_dropped_is_forgotten(set_aside: SetAside, application: Connection):
     one, other = _report("a"), _report("b")
     for report in (one, other):
         await set_aside.keep_report(report, now=now())
     await set_aside.drop_report(one)
-    assert await set_aside.reports_for([("ses", "ref-1")]) == [other]
+    await _age(application, 2)
+    assert await set_aside.reports_to_try() == [other]
 
 
 async def _age(application: Connection, minutes: float) -> None:

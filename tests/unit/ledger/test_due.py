@@ -1,5 +1,7 @@
 """What the passing of time decides (overdue), when to look again (next_due) and whether to send (sendable)."""
 
+from uuid import UUID
+
 import pytest
 
 from ledger import notification as n
@@ -133,6 +135,17 @@ def test_a_doubt_that_nobody_settled_ends_what_must_not_be_sent_twice():
 
 def test_a_doubt_that_nobody_settled_leaves_to_sending_what_may_be_sent_twice():
     assert n.overdue(in_doubt(), origin(901)) == ()
+
+
+def test_i06_after_three_doubts_it_is_sent_no_more():
+    state = in_doubt()
+    for round_ in (1, 2):
+        attempt, start = UUID(int=100 + round_), 1_000 * round_
+        assert n.sendable(state, at(start))
+        state = then(state, n.start_attempt(state, intent(attempt, deadline=start + 10), origin(start)))
+        state = then(state, n.settle(state, attempt, InDoubt("reset"), origin(start + 1), retry_at=at(start)))
+    assert not n.sendable(state, at(3_000))
+    assert types(n.overdue(state, origin(3_000))) == [n.Failed]
 
 
 def test_an_expiry_does_not_cut_a_doubt_short():
