@@ -11,7 +11,7 @@ from api.auth import Scope
 from api.problems import CONFLICT, REJECTED, TOO_LARGE, UNKNOWN_TYPE, ProblemError, malformed
 from api.schemas import Message, NotificationRequest
 from api.services import Call, Services, services_of
-from handlers.intake import Conflicting, Result, TakenIn
+from handlers.intake import Conflicting, Result, TakenIn, counted
 from ledger.ledger import Ledger
 from ledger.status import Status
 from ledger.values import Channel
@@ -89,19 +89,6 @@ def problem_of(result: Conflicting | MessageRejectedError | UnknownMessageError)
             return ProblemError(UNKNOWN_TYPE, faults=[Fault("messageType", "is not in the catalogue")])
         case MessageRejectedError(reason=reason, faults=faults):
             return ProblemError(TOO_LARGE if reason == "too_large" else REJECTED, faults=faults)
-
-
-def counted(result: Result) -> tuple[str, str]:
-    """Return the labels that a result is counted under; a type that is not ours has none of its own."""
-    match result:
-        case TakenIn(repeated=repeated):
-            return result.message_type, "repeated" if repeated else "taken"
-        case Conflicting():
-            return result.message_type, "conflict"
-        case UnknownMessageError():
-            return "unknown", "unknown"
-        case _:
-            return "unknown", "rejected"
 
 
 async def _standing(ledger: Ledger, taken: TakenIn) -> list[Standing]:

@@ -13,7 +13,7 @@ from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aiormq.exceptions import AMQPError
 
-from handlers.intake import Conflicting, Result, TakeIn, TakenIn
+from handlers.intake import Conflicting, Result, TakeIn, TakenIn, counted
 from handlers.metrics import Metrics
 from ledger.clock import Clock
 from ledger.errors import LedgerError
@@ -124,7 +124,7 @@ class Ingest:
 
     async def _finish(self, body: bytes, result: Result) -> None:
         """Keep what was refused; only then may it be acked."""
-        self._metrics.messages.labels(*_counted(result)).inc()
+        self._metrics.messages.labels(*counted(result)).inc()
         match result:
             case TakenIn():
                 return
@@ -268,15 +268,3 @@ async def _together(runs: Sequence[Awaitable[None]]) -> None:
 
 def _killer(tries: int) -> list[dict[str, str]]:
     return [{"path": "", "message": f"was given to us {tries} times without being acked"}]
-
-
-def _counted(result: Result) -> tuple[str, str]:
-    match result:
-        case TakenIn(repeated=repeated):
-            return result.message_type, "repeated" if repeated else "taken"
-        case Conflicting():
-            return result.message_type, "conflict"
-        case UnknownMessageError():
-            return "unknown", "unknown"
-        case _:
-            return "unknown", "rejected"

@@ -200,3 +200,16 @@ class TakeIn:
             recipient=identity.recipient(wanted.recipient, address),
             address_hash=identity.address_hash(address) if address else None,
         )
+
+
+def counted(result: Result) -> tuple[str, str]:
+    """Return the labels that a result is counted under; a type that is not ours has none of its own."""
+    match result:
+        case TakenIn(repeated=repeated):
+            return result.message_type, "repeated" if repeated else "taken"
+        case Conflicting():
+            return result.message_type, "conflict"
+        case UnknownMessageError():
+            return "unknown", "unknown"
+        case _:
+            return "unknown", "rejected"

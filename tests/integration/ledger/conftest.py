@@ -1,14 +1,43 @@
 """The ledger's parts on the test's own database."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
+import psycopg
 import pytest
 from psycopg import AsyncConnection
 
 from ledger.ledger import Ledger
 from ledger.store import Store, connect
 from tests.integration.ledger.parts import Connection, opened_store, running_ledger
-from tests.support.postgres import Database
+from tests.support.postgres import Database, fresh_database
+
+# What a test may have written to, as one statement; the partitions are emptied with their parents.
+_EMPTY = """
+SELECT string_agg(format('DELETE FROM %s;', oid::regclass), ' ') FROM pg_class
+WHERE relnamespace = 'ledger'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+  AND relname <> 'installation'
+"""
+
+
+@pytest.fixture(scope="module")
+def database_of_module(postgres_url: str, database_template: str) -> Iterator[Database]:
+    with fresh_database(postgres_url, database_template) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A migrated database without rows. A module says ONE_DATABASE where its tests leave the schema as it was."""
+    if not getattr(request.module, "ONE_DATABASE", False):
+        url, template = (request.getfixturevalue(name) for name in ("postgres_url", "database_template"))
+        with fresh_database(url, template) as fresh:
+            yield fresh
+        return
+    shared: Database = request.getfixturevalue("database_of_module")
+    yield shared
+    with psycopg.connect(shared.superuser_url, autocommit=True) as connection:
+        for (statement,) in connection.execute(_EMPTY).fetchall():
+            connection.execute(statement)
 
 
 @pytest.fixture

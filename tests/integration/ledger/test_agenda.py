@@ -15,6 +15,8 @@ from ledger.values import Channel, Lane
 from tests.integration.ledger.parts import Connection, new_id, now, rows
 from tests.support.postgres import Database
 
+ONE_DATABASE = True
+
 LEASE = timedelta(minutes=1)
 OVER = timedelta(seconds=-1)
 OWNER, OTHER = uuid4(), uuid4()

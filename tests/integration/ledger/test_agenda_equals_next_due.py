@@ -14,6 +14,8 @@ from ledger.values import Accepted, DoubtPolicy, InDoubt, Lane, Outcome, Postpon
 from tests.integration.ledger import lives
 from tests.integration.ledger.parts import Connection, now, rows
 
+ONE_DATABASE = True
+
 NOTIFICATIONS, ACTIONS = 40, 8
 OUTCOMES: tuple[Outcome, ...] = (Accepted("ref"), Refused("bad"), Postponed("busy"), InDoubt("reset"))
 OWNER = uuid4()

@@ -15,6 +15,8 @@ from ledger.store import _APPEND, Encoded, Store, _columns, connect
 from tests.integration.ledger.parts import Connection, agenda_row, log, new_id, rows, standing, stored, value
 from tests.support.postgres import Database
 
+ONE_DATABASE = True
+
 HOUR = datetime(2031, 5, 4, 12, tzinfo=UTC)
 KEY, HASH, OTHER_HASH = b"k" * 32, b"h" * 32, b"o" * 32
 TABLES = ("stored_events", "intake", "quota", "content", "provider_reference", "agenda")

@@ -10,6 +10,8 @@ from ledger.store import Encoded, Store
 from ledger.values import Channel
 from tests.integration.ledger.parts import Connection, agenda_row, new_id, rows, stored, value
 
+ONE_DATABASE = True
+
 LEASE = timedelta(minutes=1)
 
 

@@ -13,6 +13,8 @@ from ledger.store import Encoded, Store
 from tests.integration.ledger.parts import Connection, log, new_id, opened_store, rows, standing, stored
 from tests.support.postgres import Database
 
+ONE_DATABASE = True
+
 WRITERS = 8
 ROUNDS = 300
 

@@ -12,6 +12,8 @@ from ledger.store import connect
 from tests.integration.ledger.parts import KEYS, Connection, rows, value
 from tests.support.postgres import KEY_ENCRYPTION_KEY, Database
 
+ONE_DATABASE = True
+
 NEW = bytes(range(100, 132))
 PEOPLE = [f"user:{number}" for number in range(50)]
 

@@ -19,6 +19,8 @@ from tests.integration.ledger.lives import live
 from tests.integration.ledger.parts import Connection, log
 from tests.support.postgres import Database
 
+ONE_DATABASE = True
+
 LIVES: list[list[Outcome | ReportKind]] = [
     [],
     [Accepted("ref-1"), ReportKind.DELIVERED, ReportKind.OPENED],

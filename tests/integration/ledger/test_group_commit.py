@@ -29,6 +29,8 @@ from tests.integration.ledger.parts import (
     value,
 )
 
+ONE_DATABASE = True
+
 COMMITS = "SELECT count(DISTINCT xmin::text) FROM ledger.stored_events"
 
 

@@ -21,6 +21,8 @@ from tests.integration.ledger import lives
 from tests.integration.ledger.parts import Connection, agenda_row, begun, log, new_id, request, rows, standing, stored
 from tests.support.postgres import Database
 
+ONE_DATABASE = True
+
 WORDS = Content(sender="shop@example.com", subject="Your order", html="<p>ö</p>" * 500, text="ö")
 
 

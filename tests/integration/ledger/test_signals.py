@@ -14,9 +14,12 @@ from tests.integration.ledger import lives
 from tests.integration.ledger.parts import Connection, now, rows, value
 from tests.support.postgres import Database
 
+ONE_DATABASE = True
+
 EMAIL, SMS = f"{AGENDA}/email", f"{AGENDA}/sms"
 LONG = 60.0
 SOON = 10
+LISTENER = "datname = current_database() AND query = 'LISTEN agenda'"
 
 
 @asynccontextmanager
@@ -31,7 +34,7 @@ async def running(url: str, *, listen: bool) -> AsyncIterator[Signals]:
 
 async def _listens(connection: Connection) -> None:
     """Wait until somebody listens."""
-    query = "SELECT count(*) FROM pg_stat_activity WHERE query = 'LISTEN agenda' AND state = 'idle'"
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE {LISTENER} AND state = 'idle'"
     async with asyncio.timeout(SOON):
         while not await value(connection, query):  # noqa: ASYNC110 - the condition lies in the server
             await asyncio.sleep(0.01)
@@ -93,7 +96,7 @@ async def test_i13_a_listener_whose_connection_was_lost_listens_again(database: 
         await _listens(application)
         waiting = asyncio.create_task(waiter.wait(EMAIL, LONG))
         await asyncio.sleep(0)
-        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN agenda'"
+        ended = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {LISTENER}"
         assert await rows(superuser, ended) == [(True,)]
         async with asyncio.timeout(SOON):
             # What came meanwhile cannot be known: everybody looks once.
