@@ -177,15 +177,6 @@ async def test_i09_a_report_is_tried_at_once_when_its_reference_has_appeared(set
     assert await set_aside.reports_to_try() == [report]
 
 
-async def test_what_nobody_asks_for_any_more_is_purged(set_aside: SetAside, application: Connection):
-    for report in (_report("old"), _report("new")):
-        await set_aside.keep_report(report, now=now())
-    query = "UPDATE ledger.unmatched_report SET received_at = received_at - interval '8 days' WHERE key = 'old'"
-    await application.execute(query)
-    await set_aside.purge()
-    assert await value(application, "SELECT string_agg(key, ',') FROM ledger.unmatched_report") == "new"
-
-
 async def test_a_report_that_was_dropped_is_forgotten(set_aside: SetAside, application: Connection):
     one, other = _report("a"), _report("b")
     for report in (one, other):
@@ -237,3 +228,30 @@ async def test_everything_is_sealed_under_the_key_of_its_week(set_aside: SetAsid
     await set_aside.keep_report(_report(), now=now())
     weeks = await rows(application, "SELECT week, extract(isodow FROM week)::int FROM ledger.week_key")
     assert [day for _, day in weeks] == [1]
+
+
+async def test_a_report_that_matches_nothing_is_tried_for_seven_days(set_aside: SetAside, application: Connection):
+    old, young = _report("old"), _report("young")
+    for report, age in ((old, timedelta(days=7, minutes=1)), (young, timedelta(days=6, hours=23))):
+        await set_aside.keep_report(report, now=now())
+        query = "UPDATE ledger.unmatched_report SET received_at = now() - %s WHERE key = %s"
+        await application.execute(query, (age, report.key))
+    await set_aside.purge()
+    assert await rows(application, "SELECT key FROM ledger.unmatched_report") == [("young",)]
+
+
+async def test_a_weeks_key_is_destroyed_once_nothing_sealed_under_it_is_kept(
+    set_aside: SetAside, application: Connection
+):
+    ages = (0, 29, 37, 46)
+    keys = [
+        await set_aside.keep(str(days).encode(), REFUSAL, origin="http", now=now() - timedelta(days=days))
+        for days in ages
+    ]
+    aged = "UPDATE ledger.dead_letter SET received_at = now() - %s WHERE key = %s"
+    for days, key in zip(ages, keys, strict=True):
+        await application.execute(aged, (timedelta(days=days), key))
+    await set_aside.purge()
+    assert [await set_aside.body_of(key) for key in keys] == [b"0", b"29", None, None]
+    oldest = await value(application, "SELECT current_date - min(week) FROM ledger.week_key")
+    assert 29 <= oldest < 46
