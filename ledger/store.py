@@ -74,6 +74,9 @@ _CONTENT = "SELECT body FROM ledger.content WHERE class = %b AND notification = 
 _HEAD = "SELECT coalesce(max(notification_id), 0) FROM ledger.stored_events"
 
 
+# Every statement of the service is meant to go by an index. A plan that was made while a table was empty, and is kept
+# for the connection's life, must not read the whole table once it is full (measured: 6 ms for 50 keys among 4,000).
+_BY_INDEX = "-c enable_seqscan=off"
 # A network that swallows packets is noticed within half a minute, not when the system gives up after two hours.
 _NETWORK: dict[str, Any] = {
     "application_name": "notification-ledger",
@@ -124,10 +127,13 @@ class Encoded(msgspec.Struct, frozen=True, kw_only=True):
         return sum(len(fact[3]) for fact in self.facts) + sum(len(content[3]) for content in self.contents)
 
 
-async def connect(url: str, **options: Any) -> AsyncConnection[Any]:
-    """Open an autocommit connection that knows the column types; UnavailableError when the database does not answer."""
+async def connect(url: str, *, options: str = "") -> AsyncConnection[Any]:
+    """Open an autocommit connection that knows the column types; `options` are the server's (`-c name=value`).
+
+    Raises UnavailableError when the database does not answer.
+    """
     try:
-        connection = await AsyncConnection.connect(url, autocommit=True, **_NETWORK, **options)
+        connection = await AsyncConnection.connect(url, autocommit=True, options=f"{_BY_INDEX} {options}", **_NETWORK)
     except psycopg.OperationalError as exc:
         raise UnavailableError("the database does not take connections") from exc
     configure(connection)
@@ -152,7 +158,7 @@ def make_pool(url: str, *, size: int) -> AsyncConnectionPool[AsyncConnection[Any
         max_size=size,
         open=False,
         configure=configured,
-        kwargs={"autocommit": True, **_NETWORK},
+        kwargs={"autocommit": True, "options": _BY_INDEX, **_NETWORK},
         timeout=10,
     )
 
