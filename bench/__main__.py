@@ -5,17 +5,21 @@ JSON=FILE also writes it as rows, ONLY=name,… picks rows, WORKERS names the ro
 """
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
 
 from bench import appending, asking, delivering, table
 from bench.lab import Lab
 from bench.processes import MeasurementError
 from bench.service import service
 from bench.table import Row
+from ops import embedded
+from tests.support import rabbitmq
 
 APPENDING = ("append_1", "append_20", "append_200", "append_200_of_copy", "append_100_callers", "append_slow_commit")
 DELIVERING = (
@@ -36,13 +40,14 @@ def main() -> int:
     if unknown := sorted(set(wanted) - set(NAMES)):
         print(f"bench: no row is called {', '.join(unknown)}; there are {', '.join(NAMES)}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, _leave)
     rows: list[Row] = []
     try:
         table.print_head()
         for row in _measured(wanted):
             table.print_row(row)
             rows.append(row)
-    except MeasurementError as exc:
+    except (MeasurementError, embedded.PostgresStartError, rabbitmq.BrokerStartError) as exc:
         print(f"bench: {exc}", file=sys.stderr)
         return 1
     if path := os.environ.get("JSON"):
@@ -69,6 +74,10 @@ def _of_the_service(lab: Lab, wanted: Collection[str]) -> Iterator[Row]:
                 yield from asking.measure(lab, under_measurement, wanted)
         if "worker_rss" in wanted:
             yield Row("worker_rss", max(lab.resident), "MB")
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

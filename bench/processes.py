@@ -16,7 +16,7 @@ import msgspec
 from ops import child
 
 _PATIENCE = 60.0
-_LOOK_AGAIN = 0.01
+_LOOK_AGAIN = 0.025
 _TICKS = os.sysconf("SC_CLK_TCK")
 T = TypeVar("T")
 
