@@ -105,7 +105,7 @@ class Deliver:
             intent = Intent(
                 attempt=attempt,
                 provider=self._provider.name,
-                address_hash=self._ledger.identity.address_hash(address),
+                address_hash=loaded.state.requested.address_hash or self._ledger.identity.address_hash(address),
                 digest=digest,
                 template_version=rendered.template_version,
                 locale=rendered.locale,

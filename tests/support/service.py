@@ -119,7 +119,9 @@ class Service:
         ending = [process for process in self.processes if process.lives()]
         for process in ending:
             process.send(signal.SIGTERM)
-        assert [await process.ended() for process in ending] == [0] * len(ending)
+        for process in ending:
+            code = await process.ended()
+            assert code == 0, f"it ended with {code}: {process.log()[-3000:]}"
 
     def kill_all(self) -> None:
         for process in self.processes:
