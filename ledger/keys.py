@@ -136,15 +136,15 @@ class DataKey:
 Keyring = Mapping[str, DataKey]
 
 # Existing keys and new ones in one round trip; a key that another process made meanwhile is in neither part. The
-# commit does not wait for the disk: whatever is sealed with the key is appended later, and that commit flushes both.
+# commit waits for the disk: an append that is repeated after a crash of the database stores what was sealed before it,
+# and with a key lost in that crash nobody could read it again.
 _MAKE = """
-WITH relaxed AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
-made AS (
+WITH made AS (
     INSERT INTO ledger.recipient_key (recipient, wrapped)
     SELECT * FROM unnest(%(recipients)b::text[], %(wrapped)b::bytea[])
     ON CONFLICT DO NOTHING RETURNING recipient, wrapped
 )
-SELECT recipient, wrapped FROM made, relaxed
+SELECT recipient, wrapped FROM made
 UNION ALL
 SELECT recipient, wrapped FROM ledger.recipient_key WHERE recipient = ANY(%(recipients)b::text[])
 """

@@ -74,6 +74,20 @@ class Audit:
         """What happened to one notification, in a word each."""
         return [recorded.topic.removeprefix("notification.") for recorded in self.streams[stream]]
 
+    def other_than(self, status: Status) -> list[str]:
+        """What happened to each notification that stands otherwise."""
+        return [self.told(stream) for stream, state in self.states.items() if state.status is not status]
+
+    def told(self, stream: UUID) -> str:
+        """The facts of one notification with their times and codes, and how often it was requested."""
+        requests = [f"{one.at:%T.%f} {one.status}" for one in self.requests if one.tags["notification"] == str(stream)]
+        facts = [
+            f"{fact.recorded_at:%T.%f} {recorded.topic} {getattr(fact, 'code', None) or getattr(fact, 'doubt', '')}"
+            for recorded in self.streams[stream]
+            for fact in [recorded.fact]
+        ]
+        return f"{stream}: {facts}, requests {requests}"
+
     def violations(self) -> list[str]:
         """Everything that breaks a promise, in words; empty = sound."""
         checks = (self._order(), self._origin(), self._attempts(), self._sent(), self._agenda())
@@ -157,17 +171,17 @@ async def at_the_end(url: str, fake: FakeSes, messages: Sequence[Message], *, wi
     await until(lambda: taken_in(url) >= len(messages), "all messages", within=within)
     await until(lambda: unfinished(url) == 0, "the end of all that is due", within=within)
     audit = Audit(url, fake.requests)
-    assert audit.violations() == []
-    assert audit.message_ids() == {one["messageId"]: 1 for one in messages}
+    assert audit.violations() == [], audit.violations()
+    assert audit.message_ids() == {one["messageId"]: 1 for one in messages}, "not one notification a message"
     return audit
 
 
 async def all_sent_once(url: str, fake: FakeSes, messages: Sequence[Message], *, within: timedelta = SOON) -> None:
     """Wait for the end, where each message has made one request, and no doubt."""
     audit = await at_the_end(url, fake, messages, within=within)
-    assert audit.statuses() == {Status.DISPATCHED: len(messages)}
-    assert audit.doubts() == []
-    assert len(fake.requests) == len(messages)
+    assert audit.other_than(Status.DISPATCHED) == [], audit.other_than(Status.DISPATCHED)
+    assert audit.doubts() == [], [audit.told(stream) for stream in audit.doubts()]
+    assert len(fake.requests) == len(messages), f"{len(fake.requests)} requests for {len(messages)} messages"
 
 
 def _folded(facts: Sequence[Recorded]) -> n.State:

@@ -2,10 +2,12 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from ledger.keys import KeyEncryption
@@ -13,9 +15,12 @@ from ops import embedded
 from ops.migrations import migrate
 from providers.fakes.ses import FakeSes
 from tests.acceptance.audit import all_sent_once, taken_in
+from tests.acceptance.taking import take_in
 from tests.acceptance.traffic import declared, drained, publish, shipped
+from tests.acceptance.wires import through
 from tests.support import service as processes
 from tests.support.postgres import IDENTITY_KEY, INSTALLATION, KEY_ENCRYPTION_KEY, Database
+from tests.support.proxy import Towards, forwarding
 from tests.support.rabbitmq import Broker, Node
 from tests.support.service import Service, reached
 
@@ -107,6 +112,44 @@ async def test_i01_i13_a_postgres_that_crashes_under_load_and_recovers_loses_and
         assert await drained(broker)
 
 
+async def test_i01_what_was_taken_in_across_a_crash_of_postgres_can_still_be_read_and_is_sent(
+    own_database: embedded.Server, fake: FakeSes, tmp_path: Path
+):
+    """The crash falls between the making of the people's data keys and the append of what is sealed under them."""
+    messages, url = shipped(3), own_database.database_url
+    flushed_late(own_database.superuser_url)
+    with ExitStack() as recovered:
+
+        def crash() -> None:
+            recovered.enter_context(crashed_and_recovered(own_database, tmp_path / "postgres"))
+
+        async with forwarding("127.0.0.1", own_database.port) as proxy:
+            fired = proxy.trap(b"notification.requested", towards=Towards.SERVER, forward=False, act=crash)
+            await take_in(through(proxy, url), messages)
+        assert fired.is_set()
+        async with processes.running(tmp_path, DATABASE_URL=url, SES_ENDPOINT_URL=fake.url) as service:
+            await service.start("deliver")
+            await all_sent_once(url, fake, messages)
+            await service.stop_all()
+
+
+async def test_i13_a_claim_whose_reply_is_lost_is_handled_before_its_lease_ends(
+    database: Database, fake: FakeSes, tmp_path: Path
+):
+    messages = shipped(3)
+    await take_in(database.url, messages)
+    async with (
+        forwarding("127.0.0.1", urlsplit(database.url).port or 0) as proxy,
+        processes.running(tmp_path, DATABASE_URL=through(proxy, database.url), SES_ENDPOINT_URL=fake.url) as service,
+    ):
+        # A column of the answer to a claim: the claim is committed, and nobody learns of it.
+        fired = proxy.trap(b"claims\0", towards=Towards.CLIENT, forward=False)
+        await service.start("deliver")
+        await all_sent_once(database.url, fake, messages, within=BEFORE_ANY_LEASE_ENDS)
+        assert fired.is_set()
+        await service.stop_all()
+
+
 async def test_i13_a_postgres_that_freezes_for_five_seconds_under_load_loses_and_doubles_nothing(
     on_own_postgres: Service, own_database: embedded.Server, broker: Broker, fake: FakeSes
 ):
@@ -133,6 +176,13 @@ def crashed_and_recovered(server: embedded.Server, folder: Path) -> Iterator[Non
         yield
     finally:
         again.stop()
+
+
+def flushed_late(superuser_url: str) -> None:
+    """Leave what was committed without waiting for the disk unwritten as long as Postgres allows."""
+    with psycopg.connect(superuser_url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 @contextmanager

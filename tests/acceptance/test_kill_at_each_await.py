@@ -3,7 +3,7 @@
 from contextlib import AsyncExitStack
 from importlib import resources
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -13,9 +13,10 @@ from providers.fakes.ses import Behaviour, FakeSes
 from tests.acceptance.audit import Audit, count, unfinished
 from tests.acceptance.taking import take_in
 from tests.acceptance.traffic import message, shipped
+from tests.acceptance.wires import through
 from tests.support import service as processes
 from tests.support.postgres import Database
-from tests.support.proxy import Proxy, Towards, forwarding
+from tests.support.proxy import Towards, forwarding
 from tests.support.service import WORKER, reached, until
 
 # Short enough to wait for, and long enough for one item on a busy machine.
@@ -134,10 +135,3 @@ def welcome_dropped(catalogue: str) -> str:
     old = "  welcome:\n    category: transactional\n    lane: normal\n    doubt: resend\n"
     assert old in catalogue
     return catalogue.replace(old, old.replace("transactional", "security").replace("resend", "drop"))
-
-
-def through(proxy: Proxy, url: str) -> str:
-    """The same URL by way of the proxy."""
-    parts = urlsplit(url)
-    user = parts.netloc.rpartition("@")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{proxy.port}" if user else f"127.0.0.1:{proxy.port}"))
