@@ -19,16 +19,20 @@ TRIES = 3
 KEPT = timedelta(days=30)
 MATCHED_WITHIN = timedelta(days=7)
 _TRY_AGAIN_AFTER = timedelta(minutes=1)
+# What stands for a name that the sender chose and that may hold an address.
+HIDDEN = "(hidden)"
+_SPEAKABLE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # What Postgres has no place for in a text: U+0000, and half of a surrogate pair.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 _log = structlog.get_logger("ledger.set_aside")
 
-# Keep a refused message; the same bytes again are the same row, and a decided one waits anew.
+# Keep a refused message; the same bytes again are the same row, kept from now on, and a decided one waits anew.
 _KEEP = """
 INSERT INTO ledger.dead_letter AS d (key, reason, faults, origin, source, type, message_id, week, body)
 VALUES (%(key)s, %(reason)s, %(faults)s, %(origin)s, %(source)s, %(type)s, %(message_id)s, %(week)s, %(body)s)
 ON CONFLICT (key) DO UPDATE SET seen = d.seen + 1, reason = excluded.reason, faults = excluded.faults,
+    received_at = now(), week = excluded.week, body = excluded.body,
     state = 'waiting', decided_at = NULL, decided_by = NULL, decision = NULL
 """
 _LIST = """
@@ -99,13 +103,20 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a message is set aside, and what could still be read of its envelope."""
+    """Why a message is set aside, and what could still be read of its envelope.
+
+    It goes into logs and lists: a name that is not up to 128 ASCII letters, digits or `._:-` reads `(hidden)`.
+    """
 
     reason: str
     faults: list[dict[str, str]] = []
     source: str | None = None
     type: str | None = None
     message_id: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("source", "type", "message_id"):
+            msgspec.structs.force_setattr(self, name, _speakable(getattr(self, name)))
 
 
 class SetAside:
@@ -125,11 +136,11 @@ class SetAside:
             given = {
                 "key": key,
                 "reason": refusal.reason,
-                "faults": Jsonb([{name: _storable(text) for name, text in fault.items()} for fault in refusal.faults]),
+                "faults": Jsonb([_storable(fault) for fault in refusal.faults]),
                 "origin": origin,
-                "source": _storable(refusal.source),
-                "type": _storable(refusal.type),
-                "message_id": _storable(refusal.message_id),
+                "source": refusal.source,
+                "type": refusal.type,
+                "message_id": refusal.message_id,
                 "week": week,
                 "body": data_key.seal(body, bound_to=key),
             }
@@ -245,8 +256,12 @@ def monday(now: datetime) -> date:
     return now.date() - timedelta(days=now.weekday())
 
 
-def _storable(text: str | None) -> str | None:
-    return None if text is None else _UNSTORABLE.sub("\ufffd", text)
+def _speakable(name: str | None) -> str | None:
+    return name if name is None or _SPEAKABLE.fullmatch(name) else HIDDEN
+
+
+def _storable(fault: dict[str, str]) -> dict[str, str]:
+    return {name: _UNSTORABLE.sub("\ufffd", text) for name, text in fault.items()}
 
 
 def _dead_letter(row: Sequence[Any]) -> DeadLetter:

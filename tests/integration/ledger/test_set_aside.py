@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ledger.decision import Reference
-from ledger.set_aside import Refusal, SetAside
+from ledger.set_aside import HIDDEN, Refusal, SetAside
 from ledger.store import Encoded, Store
 from ledger.values import Report, ReportKind
 from tests.integration.ledger.parts import Connection, new_id, now, rows, set_aside_in, value
@@ -109,8 +109,23 @@ async def test_i01_whatever_text_is_left_of_an_envelope_a_message_is_kept(set_as
     letter = await set_aside.shown(await _keep(set_aside, refusal=refusal))
     assert letter is not None
     readable = text.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")
-    assert (letter.source, letter.type, letter.message_id) == (readable, readable, readable)
+    assert (letter.source, letter.type, letter.message_id) == (HIDDEN, HIDDEN, HIDDEN)
     assert letter.faults == [{"path": readable, "message": readable}]
+
+
+@pytest.mark.parametrize("name", ["reset-ada@shop.example", "Ada Lovelace", "m" * 129, "+441632960000", "m-1\n", ""])
+async def test_i18_a_name_that_may_hold_an_address_is_hidden(set_aside: SetAside, application: Connection, name: str):
+    refusal = Refusal(reason="envelope", source=name, type=name, message_id=name)
+    assert (refusal.source, refusal.type, refusal.message_id) == (HIDDEN, HIDDEN, HIDDEN)
+    key = await _keep(set_aside, name.encode(), refusal)
+    stored = await rows(application, "SELECT source, type, message_id FROM ledger.dead_letter")
+    assert stored == [(HIDDEN, HIDDEN, HIDDEN)]
+    assert await set_aside.body_of(key) == name.encode()
+
+
+@pytest.mark.parametrize("name", ["OrderShippedEvent.v1", "urn:uuid:0d9f7c52-3b1e", "order_service", "m" * 128, None])
+def test_any_other_name_is_shown(name: str | None):
+    assert Refusal(reason="envelope", message_id=name).message_id == name
 
 
 @pytest.mark.parametrize("body", [b"", bytes(range(256)), b"x" * 1_000_000])
@@ -136,6 +151,16 @@ async def test_it_is_kept_for_thirty_days(set_aside: SetAside, application: Conn
     await application.execute(aged, (timedelta(days=29, hours=23), young))
     await set_aside.purge()
     assert [letter.key for letter in await set_aside.listed()] == [young]
+
+
+async def test_i01_what_comes_again_is_kept_for_thirty_days_from_then(set_aside: SetAside, application: Connection):
+    key = await set_aside.keep(BODY, REFUSAL, origin="amqp", now=now() - timedelta(days=61))
+    await application.execute("UPDATE ledger.dead_letter SET received_at = now() - interval '31 days'")
+    assert await _keep(set_aside) == key
+    await set_aside.purge()
+    (letter,) = await set_aside.listed()
+    assert (letter.key, letter.seen) == (key, 2)
+    assert await set_aside.body_of(key) == BODY
 
 
 async def test_i15_each_try_of_the_same_bytes_is_counted_whoever_tries(store: Store, set_aside: SetAside):
