@@ -1,6 +1,8 @@
 """/v1/dead-letters: what was refused, looked at, replayed or discarded."""
 
 import binascii
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -26,7 +28,7 @@ from api.problems import (
 )
 from api.schemas import LetterFilters, MaybeWhy, Why
 from api.services import Call, services_of
-from handlers.dead_letters import NoSuchLetterError
+from handlers.dead_letters import AlreadyDecidedError, NoSuchLetterError
 from ledger.set_aside import DeadLetter
 from templates.envelope import Fault, MessageRejectedError, is_identifier, read_object
 
@@ -121,11 +123,8 @@ async def get_dead_letter(request: Call, key: FromPath[str]) -> ShownLetter:
 async def replay_dead_letter(request: Call, key: FromPath[str]) -> Response[Accepted]:
     services = services_of(request)
     reason = _reason(await request.body(), required=False)
-    await _must_not_be(request, _key(key), state="discarded")
-    try:
+    with _problems():
         result = await services.dead_letters.replay(_key(key), by=_by(request), reason=reason)
-    except NoSuchLetterError:
-        raise _missing() from None
     return await answer(services, result)
 
 
@@ -140,16 +139,18 @@ async def replay_dead_letter(request: Call, key: FromPath[str]) -> Response[Acce
 )
 async def discard_dead_letter(request: Call, key: FromPath[str]) -> None:
     reason = _reason(await request.body(), required=True)
-    await _must_not_be(request, _key(key), state="replayed")
-    await services_of(request).set_aside.decide(_key(key), state="discarded", by=_by(request), reason=reason)
+    with _problems():
+        await services_of(request).dead_letters.discard(_key(key), by=_by(request), reason=reason)
 
 
-async def _must_not_be(request: Call, key: bytes, *, state: str) -> None:
-    letter = await services_of(request).set_aside.shown(key)
-    if letter is None:
-        raise _missing()
-    if letter.state == state:
-        raise ProblemError(ALREADY_DECIDED, f"it was {state}")
+@contextmanager
+def _problems() -> Iterator[None]:
+    try:
+        yield
+    except NoSuchLetterError:
+        raise _missing() from None
+    except AlreadyDecidedError as exc:
+        raise ProblemError(ALREADY_DECIDED, str(exc)) from None
 
 
 def _key(text: str) -> bytes:

@@ -179,8 +179,7 @@ def replay(key: bytes, reason: str, *, as_json: bool) -> None:
 @_REASON
 def discard(key: bytes, reason: str) -> None:
     """Let one be; it stays listed as discarded until it is deleted."""
-    if not _with_parts(lambda given: given.set_aside.decide(key, state="discarded", by="cli", reason=reason)):
-        raise OperationError("no such dead letter is waiting")
+    _with_parts(lambda given: DeadLetters(given.set_aside, given.take_in).discard(key, by="cli", reason=reason))
     click.echo("discarded")
 
 
