@@ -9,12 +9,13 @@ from uuid import UUID, uuid4
 
 import msgspec
 import structlog
+from prometheus_client import Counter
 
 from handlers.metrics import Metrics
 from handlers.worker import Lease
 from ledger import notification
 from ledger.decision import Decision, SaidContent
-from ledger.errors import OverloadedError, RefusedError, UnavailableError
+from ledger.errors import LedgerError, UnstorableError
 from ledger.ledger import Ledger, Loaded
 from ledger.notification import Facts, Intent, Origin, State
 from ledger.policy import VERSION as POLICY_VERSION
@@ -44,6 +45,8 @@ class Deliver:
         self._provider = provider
         self._allowed = allowed
         self._metrics = metrics
+        self._attempts: dict[str, Counter] = {}
+        self._seconds = metrics.attempt_seconds.labels(self.channel.value, provider.name)
         self._stopping = False
 
     def stop(self) -> None:
@@ -131,9 +134,11 @@ class Deliver:
         return outcome
 
     def _count(self, outcome: Outcome, seconds: float) -> None:
-        name = type(outcome).__struct_config__.tag
-        self._metrics.attempts.labels(self.channel.value, self._provider.name, name).inc()
-        self._metrics.attempt_seconds.labels(self.channel.value, self._provider.name).observe(seconds)
+        name = str(type(outcome).__struct_config__.tag)
+        if name not in self._attempts:
+            self._attempts[name] = self._metrics.attempts.labels(self.channel.value, self._provider.name, name)
+        self._attempts[name].inc()
+        self._seconds.observe(seconds)
         if isinstance(outcome, Postponed) and outcome.ours:
             self._metrics.provider_faults.labels(self._provider.name, outcome.code).inc()
             _log.error("provider_fault_of_ours", provider=self._provider.name, code=outcome.code)
@@ -147,7 +152,9 @@ class Deliver:
         while True:
             try:
                 await self._record(lease, started, facts)
-            except (UnavailableError, OverloadedError, RefusedError):
+            except UnstorableError:
+                raise
+            except LedgerError:
                 # The outcome is known and must not be lost while this process lives; if it dies, the attempt is in
                 # doubt, which is the truth then.
                 await asyncio.sleep(_INSIST_EVERY)

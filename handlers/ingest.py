@@ -178,6 +178,8 @@ class _Consumer:
         await channel.set_qos(prefetch_count=PREFETCH)
         channel.close_callbacks.add(self._on_lost)
         queue = await channel.get_queue(self.queue)
+        # A queue that is deleted, or whose leader moves, cancels its consumer and leaves the channel open.
+        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(self._on_lost)
         await queue.consume(self._on_message)
         stop = asyncio.create_task(self._stopping.wait())
         stop.add_done_callback(lambda _: self._wake.set())

@@ -10,7 +10,7 @@ import structlog
 from handlers.metrics import Metrics
 from ledger import notification
 from ledger.decision import Decision
-from ledger.errors import UnknownTopicError
+from ledger.errors import UnavailableError, UnknownTopicError
 from ledger.ledger import Ledger, Loaded
 from ledger.notification import Origin, State
 from ledger.set_aside import SetAside
@@ -35,9 +35,14 @@ class Receive:
         """Try the kept reports again; returns how many have found their notification."""
         found = 0
         for report in await self._set_aside.reports_to_try():
-            if await self._record(report):
-                await self._set_aside.drop_report(report)
-                found += 1
+            try:
+                if await self._record(report):
+                    await self._set_aside.drop_report(report)
+                    found += 1
+            except UnavailableError:
+                raise
+            except Exception as exc:  # noqa: BLE001 - one report's trouble is not the next one's
+                _log.error("unmatched_report_failed", provider=report.provider, error=type(exc).__name__)
         return found
 
     async def _record_or_keep(self, report: Report) -> None:

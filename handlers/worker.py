@@ -22,6 +22,10 @@ SLOTS = 128
 _POLL = timedelta(seconds=1)
 _CANNOT_READ = timedelta(seconds=30)
 _AFTER_TROUBLE = timedelta(seconds=5)
+# How often, under load, what was never settled is taken up again, and how many of it in a row.
+_LOOK_AHEAD = timedelta(milliseconds=250)
+_AGAIN_AT_MOST = 20
+_STARTED_AT_ONCE = 32
 
 _log = structlog.get_logger("handlers.worker")
 
@@ -70,6 +74,7 @@ class Worker:
         self._owner = uuid4()
         self._tasks: dict[asyncio.Task[None], _Item] = {}
         self._lost = False
+        self._look_ahead_at = 0.0
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -102,8 +107,20 @@ class Worker:
         leases = await self._claim(free)
         if leases:
             await self._start_all(leases)
-        else:
-            await self._sleep()
+        if not leases or time.monotonic() > self._look_ahead_at:
+            await self._look_ahead(idle=not leases)
+
+    async def _look_ahead(self, *, idle: bool) -> None:
+        """Take up again what was never settled; with nothing to do, sleep until there is."""
+        self._look_ahead_at = time.monotonic() + _LOOK_AHEAD.total_seconds()
+        async with self._ledger.store.connection() as connection:
+            ahead = await agenda.look_ahead(connection, self._handler.channel)
+        self._ledger.clock.set(ahead.now)
+        if ahead.again:
+            await self._take_up_again()
+        elif idle:
+            pause = _POLL if ahead.wait is None else min(_POLL, ahead.wait)
+            await self._signals.wait(self._signal, pause.total_seconds())
 
     async def _claim(self, limit: int) -> list[Lease]:
         ends_at = time.monotonic() + self._lease.total_seconds()
@@ -113,19 +130,28 @@ class Worker:
             )
         return [Lease(claim, self._owner, ends_at) for claim in claims]
 
+    async def _take_up_again(self) -> None:
+        """Take up what was claimed and never settled. Any of it may have ended its process: so it is claimed one by
+        one, and no other item of ours stands between its claim and its intent (promise I15).
+        """
+        for _ in range(_AGAIN_AT_MOST):
+            await asyncio.gather(*(item.prepared.wait() for item in list(self._tasks.values())))
+            ends_at = time.monotonic() + self._lease.total_seconds()
+            async with self._ledger.store.connection() as connection:
+                claim = await agenda.claim_again(
+                    connection, self._handler.channel, owner=self._owner, lease=self._lease
+                )
+            if claim is None:
+                return
+            found = await self._ledger.load_many([claim.notification])
+            await self._start(Lease(claim, self._owner, ends_at), found.get(claim.notification)).wait()
+
     async def _give_back_lost(self) -> None:
         """Give back what was claimed for us and reached no task: else it would lie until its lease ends."""
         in_hand = [item.notification for item in self._tasks.values()]
         async with self._ledger.store.connection() as connection:
             await agenda.give_back_lost(connection, owner=self._owner, in_hand=in_hand)
         self._lost = False
-
-    async def _sleep(self) -> None:
-        async with self._ledger.store.connection() as connection:
-            now, until = await agenda.until_next(connection, self._handler.channel)
-        self._ledger.clock.set(now)
-        pause = _POLL if until is None else min(_POLL, until)
-        await self._signals.wait(self._signal, pause.total_seconds())
 
     async def _wait_for_the_right_time(self) -> None:
         _log.error("clock_skewed", channel=self._handler.channel.value)
@@ -140,12 +166,11 @@ class Worker:
 
     async def _start_all(self, leases: Sequence[Lease]) -> None:
         found = await self._ledger.load_many([lease.claim.notification for lease in leases])
-        for lease in sorted(leases, key=lambda lease: lease.claim.claims):
-            loaded = found.get(lease.claim.notification)
-            if lease.claim.claims > 1:
-                await self._start_alone(lease, loaded)
-            else:
-                self._start(lease, loaded)
+        for number, lease in enumerate(leases, start=1):
+            self._start(lease, found.get(lease.claim.notification))
+            if number % _STARTED_AT_ONCE == 0:
+                # What they render at a stretch, nobody else of this process can interrupt: probes and replies wait.
+                await asyncio.sleep(0)
 
     def _start(self, lease: Lease, loaded: Loaded | Exception | None) -> asyncio.Event:
         prepared = asyncio.Event()
@@ -154,24 +179,25 @@ class Worker:
         task.add_done_callback(self._tasks.pop)
         return prepared
 
-    async def _start_alone(self, lease: Lease, loaded: Loaded | Exception | None) -> None:
-        """An item that ended a process before: no other of ours stands between its claim and its intent."""
-        await asyncio.gather(*(item.prepared.wait() for item in list(self._tasks.values())))
-        await self._start(lease, loaded).wait()
-
     async def _handle(self, lease: Lease, loaded: Loaded | Exception | None, prepared: asyncio.Event) -> None:
-        log = _log.bind(notification_id=str(lease.claim.notification), channel=self._handler.channel.value)
         try:
             if isinstance(loaded, Loaded):
                 await self._handler.handle(lease, loaded, prepared)
             else:
-                log.error("unreadable", error="missing" if loaded is None else type(loaded).__name__)
+                self._log(lease).error("unreadable", error="missing" if loaded is None else type(loaded).__name__)
                 await self._wait(lease, _CANNOT_READ if isinstance(loaded, UnknownTopicError) else self._lease)
-        except Exception as exc:  # one item's trouble is never another's; it waits and is tried again
-            log.warning("item_interrupted", error=type(exc).__name__, exc_info=not isinstance(exc, LedgerError))
+        except Exception as exc:  # noqa: BLE001 - one item's trouble is never another's; it waits and is tried again
+            unexpected = not isinstance(exc, LedgerError)
+            self._log(lease).warning("item_interrupted", error=type(exc).__name__, exc_info=unexpected)
             await self._wait(lease, _AFTER_TROUBLE)
         finally:
             prepared.set()
+
+    def _log(self, lease: Lease) -> structlog.BoundLogger:
+        bound: structlog.BoundLogger = _log.bind(
+            notification_id=str(lease.claim.notification), channel=self._handler.channel.value
+        )
+        return bound
 
     async def _wait(self, lease: Lease, pause: timedelta) -> None:
         """Give an item back without a fact; if even that fails, the next turn does it."""

@@ -19,7 +19,7 @@ due AS (
     SELECT c.notification FROM unnest(%(lanes)b::text[]) WITH ORDINALITY AS l (lane, rank)
     CROSS JOIN LATERAL (
         SELECT a.notification, a.claimable_at FROM ledger.agenda a
-        WHERE a.channel = %(channel)b AND a.lane = l.lane AND a.claimable_at <= now()
+        WHERE a.channel = %(channel)b AND a.lane = l.lane AND a.claimable_at <= now() AND a.claims = 0
         ORDER BY a.claimable_at LIMIT %(limit)b FOR UPDATE SKIP LOCKED
     ) AS c
     ORDER BY l.rank, c.claimable_at LIMIT %(limit)b
@@ -28,12 +28,22 @@ UPDATE ledger.agenda a SET owner = %(owner)b, claims = a.claims + 1, lease_until
 FROM due, relaxed WHERE a.notification = due.notification
 RETURNING a.notification, a.claims, a.version
 """
-# When the next row of a channel can be claimed.
+# Claim one row that was claimed before and not settled.
+_CLAIM_AGAIN = """
+UPDATE ledger.agenda SET owner = %(owner)b, claims = claims + 1, lease_until = now() + %(lease)b
+WHERE notification = (
+    SELECT notification FROM ledger.agenda
+    WHERE channel = %(channel)b AND claims > 0 AND claimable_at <= now()
+    ORDER BY claimable_at LIMIT 1 FOR UPDATE SKIP LOCKED
+) RETURNING notification, claims, version
+"""
+# When the next row of a channel can be claimed, and whether one waits that was claimed before.
 _NEXT = """
 SELECT now(), min((
     SELECT claimable_at FROM ledger.agenda
     WHERE channel = %(channel)b AND lane = l.lane ORDER BY claimable_at LIMIT 1
-)) FROM unnest(%(lanes)b::text[]) AS l (lane)
+)), EXISTS (SELECT FROM ledger.agenda WHERE channel = %(channel)b AND claims > 0 AND claimable_at <= now())
+FROM unnest(%(lanes)b::text[]) AS l (lane)
 """
 # Give rows back that this owner did not handle, not to be claimed before a time.
 _WAIT = """
@@ -75,16 +85,38 @@ class Depth(msgspec.Struct, frozen=True):
 async def claim(
     connection: AsyncConnection[Any], channel: Channel, *, owner: UUID, limit: int, lease: timedelta
 ) -> list[Claim]:
-    """Take up to `limit` due rows of a channel."""
+    """Take up to `limit` due rows of a channel that no process has ended with."""
     given = {"lanes": _LANES, "channel": channel.value, "limit": limit, "owner": owner, "lease": lease}
     return [Claim(*row) for row in await (await connection.execute(_CLAIM, given, binary=True)).fetchall()]
 
 
-async def until_next(connection: AsyncConnection[Any], channel: Channel) -> tuple[datetime, timedelta | None]:
-    """Return the database's time, and how long until a row of the channel can be claimed; None when there is none."""
+async def claim_again(
+    connection: AsyncConnection[Any], channel: Channel, *, owner: UUID, lease: timedelta
+) -> Claim | None:
+    """Take one due row that was claimed before and not settled: handling it may have ended that process.
+
+    One at a time: what is not claimed is not charged, however often the one before it ends us.
+    """
+    given = {"channel": channel.value, "owner": owner, "lease": lease}
+    row = await (await connection.execute(_CLAIM_AGAIN, given, binary=True)).fetchone()
+    return Claim(*row) if row else None
+
+
+class Next(msgspec.Struct, frozen=True):
+    """The database's time, how long until a row can be claimed (None = there is none), and whether one waits that was
+    claimed before.
+    """
+
+    now: datetime
+    wait: timedelta | None
+    again: bool
+
+
+async def look_ahead(connection: AsyncConnection[Any], channel: Channel) -> Next:
+    """Say what a channel waits for."""
     given = {"lanes": _LANES, "channel": channel.value}
-    ((now, claimable_at),) = await (await connection.execute(_NEXT, given, binary=True)).fetchall()
-    return now, None if claimable_at is None else max(claimable_at - now, timedelta(0))
+    ((now, claimable_at, again),) = await (await connection.execute(_NEXT, given, binary=True)).fetchall()
+    return Next(now, None if claimable_at is None else max(claimable_at - now, timedelta(0)), again)
 
 
 async def wait(

@@ -37,9 +37,13 @@ UPDATE ledger.follower SET owner = NULL, lease_until = '-infinity'
 WHERE name = %(name)b AND version = %(version)b AND owner = %(owner)b
 """
 # The next facts; positions follow commit order, so nothing appears behind what was read.
+# A batch is bounded in bytes too: the first fact comes whatever its size.
 _READ = """
-SELECT originator_id, originator_version, topic, state, notification_id FROM ledger.stored_events
-WHERE notification_id > %b ORDER BY notification_id LIMIT %b
+SELECT originator_id, originator_version, topic, state, notification_id FROM (
+    SELECT page.*, sum(octet_length(state)) OVER (ORDER BY notification_id) - octet_length(state) AS before FROM (
+        SELECT * FROM ledger.stored_events WHERE notification_id > %b ORDER BY notification_id LIMIT %b
+    ) AS page
+) AS sized WHERE before < 16777216 ORDER BY notification_id
 """
 _PARK = """
 INSERT INTO ledger.parked (name, version, stream, position, reason)

@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
+import msgspec
 import structlog
 
-from ledger.decision import Decision
+from ledger.decision import Decision, NewFact
 from ledger.errors import (
     KeyUnavailableError,
     LedgerError,
@@ -23,8 +24,10 @@ from ledger.errors import (
     UnstorableError,
 )
 from ledger.store import Encoded, Store
+from ledger.values import Personal
 
 BATCH = 200
+BATCH_BYTES = 8 * 2**20
 QUEUED_DECISIONS = 2_000
 QUEUED_BYTES = 32 * 2**20
 _GIVE_UP_AFTER = 20.0
@@ -40,7 +43,7 @@ class _Waiting:
 
     def __init__(self, decision: Decision) -> None:
         self.decision = decision
-        self.size = sum(len(content.body) for content in decision.contents) + 1024 * len(decision.facts)
+        self.size = sum(len(content.body) for content in decision.contents) + sum(map(_size, decision.facts))
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.done.add_done_callback(_seen)
         self.encoded: Encoded | None = None
@@ -59,6 +62,12 @@ def _seen(done: asyncio.Future[None]) -> None:
     """Look at the answer, so that nobody complains when its caller has gone."""
     if not done.cancelled():
         done.exception()
+
+
+def _size(new: NewFact) -> int:
+    """Return about how many bytes a fact takes; only what a message brings along can be large."""
+    personal = getattr(new.fact, "personal", None)
+    return 1024 + (len(msgspec.json.encode(personal)) if isinstance(personal, Personal) else 0)
 
 
 class GroupCommit:
@@ -123,7 +132,8 @@ class GroupCommit:
         written: set[UUID] = set()
         guarded: set[UUID] = set()
         keys: set[bytes] = set()
-        while self._queue and len(batch) < BATCH:
+        size = 0
+        while self._queue and len(batch) < BATCH and size < BATCH_BYTES:
             waiting = self._queue.popleft()
             decision = waiting.decision
             guards = {guard.stream for guard in decision.guards}
@@ -136,6 +146,7 @@ class GroupCommit:
                 held.append(waiting)
             else:
                 batch.append(waiting)
+                size += waiting.size
                 self._bytes -= waiting.size
             # Also what is held keeps its place: a later decision on the same stream must not overtake it.
             written |= decision.touched

@@ -45,8 +45,11 @@ _TAKEN = """
 SELECT now(), k.key, i.body_hash, i.notifications, i.taken_at FROM unnest(%b::bytea[]) AS k (key)
 LEFT JOIN ledger.intake i USING (key)
 """
-# What Postgres says when it certainly did not commit: cancelled, lock timeout, serialisation, deadlock, no resources.
-_NOT_COMMITTED = ("57014", "55P03", "40001", "40P01", "53")
+# What Postgres says when it certainly did not commit: cancelled, lock timeout, serialisation, deadlock, no resources,
+# read-only (a failover).
+_READ_ONLY = "25006"
+_NO_PARTITION = "23514"
+_NOT_COMMITTED = ("57014", "55P03", "40001", "40P01", "53", _READ_ONLY)
 # What it says when nobody can know: the connection broke, the server shut down or was taken over.
 _UNKNOWN = ("08", "57P0")
 # Rows of the intake that no message may meet any more: messages older than 90 days are refused.
@@ -177,7 +180,8 @@ class Store:
         try:
             async with self._pool.connection() as connection:
                 yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
+        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as exc:
+            # InternalError: above all a server that has become read-only, as in a failover.
             raise UnavailableError("the database does not answer") from exc
 
     async def appender(self) -> AsyncConnection[Any]:
@@ -195,6 +199,10 @@ class Store:
         try:
             row = await (await connection.execute(_APPEND, _columns(decisions), binary=True)).fetchone()
         except psycopg.Error as exc:
+            if exc.sqlstate == _READ_ONLY:
+                await connection.close()  # the old primary: look for the new one
+            if exc.sqlstate == _NO_PARTITION and exc.diag.constraint_name is None and await self.make_weeks():
+                raise NotCommittedError("the week had no partition; it has one now") from exc
             raise _append_error(exc) from exc
         except (TypeError, ValueError, ArithmeticError, struct.error) as exc:
             raise UnstorableError(f"these values have no form in the database ({type(exc).__name__})") from exc

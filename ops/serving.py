@@ -35,6 +35,7 @@ async def serving(app: Any, *, host: str, port: int) -> AsyncIterator[None]:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         backlog=2048,
         timeout_graceful_shutdown=10,
     )

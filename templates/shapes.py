@@ -13,6 +13,8 @@ from templates.envelope import Fault, is_identifier, read_time
 
 MAX_TEXT = 2000
 MAX_LINE = 200
+# A mail that lists more is read by nobody, and takes the process longer to render than others may wait.
+MAX_LIST = 200
 MAX_LINK = 2000
 MAX_EMAIL = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 LARGEST_NUMBER = 10**15  # beyond, a float that became JSON no longer returns to the cent
@@ -152,6 +154,9 @@ class Listing(msgspec.Struct, frozen=True):
     def read(self, value: Any, path: str, faults: list[Fault]) -> Any:
         if not isinstance(value, list):
             faults.append(Fault(path, "must be a list"))
+            return None
+        if len(value) > MAX_LIST:
+            faults.append(Fault(path, f"must have at most {MAX_LIST} elements"))
             return None
         return [self.element.read(element, f"{path}[{index}]", faults) for index, element in enumerate(value)]
 

@@ -101,6 +101,8 @@ CREATE TABLE ledger.agenda (
     claimable_at timestamptz NOT NULL GENERATED ALWAYS AS (GREATEST(due_at, wait_until, lease_until)) STORED
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX agenda_claimable ON ledger.agenda (channel, lane, claimable_at);
+-- What was claimed and not settled yet: taken up again one by one, for it may have ended its process.
+CREATE INDEX agenda_claimed ON ledger.agenda (channel, claimable_at) WHERE claims > 0;
 
 -- The provider's id of an attempt, for reports that do not carry ours.
 CREATE TABLE ledger.provider_reference (

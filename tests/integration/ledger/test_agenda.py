@@ -90,8 +90,23 @@ async def test_a_row_that_another_holds_is_passed_over_and_not_waited_for(
 
 async def test_i13_a_lease_that_has_ended_makes_a_row_claimable_again_and_counts(store: Store, application: Connection):
     (due,) = await make_due(store)
-    counted = [await claimed(application, lease=OVER, owner=uuid4()) for _ in range(3)]
-    assert counted == [[Claim(due, number, 1)] for number in (1, 2, 3)]
+    assert await claimed(application, lease=OVER) == [Claim(due, 1, 1)]
+    for number in (2, 3):
+        assert await claimed(application) == []
+        again = await agenda.claim_again(application, Channel.EMAIL, owner=uuid4(), lease=OVER)
+        assert again == Claim(due, number, 1)
+
+
+async def test_i15_of_what_was_claimed_before_one_row_is_claimed_and_charged_at_a_time(
+    store: Store, application: Connection
+):
+    due = await make_due(store, 3)
+    await claimed(application, lease=OVER)
+    assert (await agenda.look_ahead(application, Channel.EMAIL)).again
+    taken = await agenda.claim_again(application, Channel.EMAIL, owner=OWNER, lease=LEASE)
+    assert taken is not None
+    assert await rows(application, "SELECT claims FROM ledger.agenda ORDER BY claims") == [(1,), (1,), (2,)]
+    assert taken.notification in due
 
 
 async def test_what_is_given_back_waits_and_counts_from_zero(store: Store, application: Connection):
@@ -123,18 +138,18 @@ async def test_i13_what_was_claimed_and_never_arrived_is_given_back(store: Store
 
 
 async def test_it_says_how_long_until_something_can_be_claimed(store: Store, application: Connection):
-    at, until = await agenda.until_next(application, Channel.EMAIL)
-    assert (until, abs(at - datetime.now(UTC)) < LEASE) == (None, True)
+    ahead = await agenda.look_ahead(application, Channel.EMAIL)
+    assert (ahead.wait, ahead.again, abs(ahead.now - datetime.now(UTC)) < LEASE) == (None, False, True)
     await make_due(store, lane=Lane.LOW, seconds=60)
-    _, until = await agenda.until_next(application, Channel.EMAIL)
-    assert until is not None
-    assert timedelta(seconds=30) < until <= timedelta(seconds=60)
+    wait = (await agenda.look_ahead(application, Channel.EMAIL)).wait
+    assert wait is not None
+    assert timedelta(seconds=30) < wait <= timedelta(seconds=60)
     await make_due(store)
-    assert (await agenda.until_next(application, Channel.EMAIL))[1] == timedelta(0)
+    assert (await agenda.look_ahead(application, Channel.EMAIL)).wait == timedelta(0)
     await claimed(application, lease=timedelta(seconds=50))
-    _, until = await agenda.until_next(application, Channel.EMAIL)
-    assert until is not None
-    assert timedelta(seconds=30) < until <= timedelta(seconds=50)
+    wait = (await agenda.look_ahead(application, Channel.EMAIL)).wait
+    assert wait is not None
+    assert timedelta(seconds=30) < wait <= timedelta(seconds=50)
 
 
 async def test_its_depth_tells_what_is_due_and_what_waits(store: Store, application: Connection):
