@@ -20,27 +20,34 @@ from templates.envelope import Fault, MessageRejectedError, UnknownMessageError,
 
 # A message for more people than this becomes several decisions, each with a key of its own.
 CHUNK = 200
+# How a type is counted that the catalogue does not know: there is no end of them, and one may name a person.
+UNKNOWN = "unknown"
 
 
 class TakenIn(msgspec.Struct, frozen=True):
     """The message is on disk: these are its notifications. `repeated` = they were there before.
 
-    `channels` holds the new ones alone: nobody needs to read back what was just written.
+    `channels` holds the new ones alone: nobody needs to read back what was just written. `counted_as` is its type
+    where the catalogue knows it.
     """
 
-    message_type: str
+    counted_as: str
     notifications: tuple[UUID, ...]
     repeated: bool
     channels: dict[UUID, Channel] = {}
 
 
 class Conflicting(msgspec.Struct, frozen=True):
-    """The same key came with other content before: recorded, nothing sent (promise I3)."""
+    """The same key came with other content before: recorded, nothing sent (promise I3).
+
+    `message_type` is whatever was sent; `counted_as` is the same where the catalogue knows it.
+    """
 
     key: bytes
     source: str
     message_type: str
     message_id: str | None
+    counted_as: str = UNKNOWN
 
 
 Result = TakenIn | Conflicting | MessageRejectedError | UnknownMessageError
@@ -53,6 +60,7 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     source: Source
     message_type: str
+    counted_as: str
     parts: tuple[str, ...]
     body_hash: bytes
     resolve: Callable[[], list[Wanted]]
@@ -96,6 +104,7 @@ class TakeIn:
                 source=envelope.source, message_id=envelope.message_id, correlation_id=envelope.correlation_id
             ),
             message_type=envelope.message_type,
+            counted_as=envelope.message_type if envelope.message_type in self._catalogue.types else UNKNOWN,
             parts=("message", envelope.source, envelope.message_id),
             body_hash=envelope.body_hash,
             resolve=lambda: self._catalogue.wanted(envelope, channels=self._channels),
@@ -110,6 +119,7 @@ class TakeIn:
         return _Asked(
             source=Source(source=f"api:{caller}"),
             message_type=request.type,
+            counted_as=request.type if request.type in self._catalogue.kinds else UNKNOWN,
             parts=("request", caller, idempotency_key or str(uuid4())),
             body_hash=request.body_hash,
             resolve=lambda: self._catalogue.direct(request, channels=self._channels),
@@ -147,7 +157,8 @@ class TakeIn:
         except RefusedError as exc:
             if exc.reason is not Refusal.CONFLICT:
                 raise
-        return Conflicting(self._key(asked), asked.source.source, asked.message_type, asked.source.message_id)
+        source = asked.source
+        return Conflicting(self._key(asked), source.source, asked.message_type, source.message_id, asked.counted_as)
 
     async def _append(self, asked: "_Asked", wanted: Sequence[Wanted]) -> Result:
         """Append all chunks, the first of them last: where its key is known, the whole message was taken in."""
@@ -157,7 +168,7 @@ class TakeIn:
             taken.insert(0, await self._append_chunk(asked, self._key(asked, number), chunks[number]))
         ids = tuple(notification for one in taken for notification in one.notifications)
         channels = {notification: channel for one in taken for notification, channel in one.channels.items()}
-        return TakenIn(asked.message_type, ids, taken[0].repeated, channels)
+        return TakenIn(asked.counted_as, ids, taken[0].repeated, channels)
 
     async def _append_chunk(self, asked: "_Asked", key: bytes, chunk: Sequence[Wanted]) -> TakenIn:
         decision = self._decision(asked, key, chunk)
@@ -167,10 +178,10 @@ class TakeIn:
             if exc.reason is not Refusal.TAKEN_IN:
                 raise
             rows = await self._ledger.taken_many([key])
-            return TakenIn(asked.message_type, tuple(rows[key].notifications), repeated=True)
+            return TakenIn(asked.counted_as, tuple(rows[key].notifications), repeated=True)
         begun = ((new.stream, new.fact) for new in decision.facts)
         channels = {stream: fact.channel for stream, fact in begun if isinstance(fact, notification.Requested)}
-        return TakenIn(asked.message_type, tuple(channels), repeated=False, channels=channels)
+        return TakenIn(asked.counted_as, tuple(channels), repeated=False, channels=channels)
 
     async def _repeated(self, asked: "_Asked", row: Known) -> TakenIn:
         ids, chunk = list(row.notifications), 0
@@ -179,7 +190,7 @@ class TakeIn:
             key = self._key(asked, chunk)
             rows = await self._ledger.taken_many([key])
             ids += rows[key].notifications if key in rows else []
-        return TakenIn(asked.message_type, tuple(ids), repeated=True)
+        return TakenIn(asked.counted_as, tuple(ids), repeated=True)
 
     def _decision(self, asked: "_Asked", key: bytes, chunk: Sequence[Wanted]) -> Decision:
         now = self._ledger.clock.now()
@@ -203,13 +214,13 @@ class TakeIn:
 
 
 def counted(result: Result) -> tuple[str, str]:
-    """Return the labels that a result is counted under; a type that is not ours has none of its own."""
+    """Return the labels that a result is counted under; a type that the catalogue does not know has none of its own."""
     match result:
         case TakenIn(repeated=repeated):
-            return result.message_type, "repeated" if repeated else "taken"
+            return result.counted_as, "repeated" if repeated else "taken"
         case Conflicting():
-            return result.message_type, "conflict"
+            return result.counted_as, "conflict"
         case UnknownMessageError():
-            return "unknown", "unknown"
+            return UNKNOWN, "unknown"
         case _:
-            return "unknown", "rejected"
+            return UNKNOWN, "rejected"

@@ -6,6 +6,9 @@ from uuid import uuid4
 import httpx
 import msgspec
 
+from handlers.intake import TakeIn, counted
+from ledger.values import Channel
+from templates.catalogue import Catalogue
 from tests.integration.api.conftest import Service
 from tests.integration.api.deliveries import message, posted, sent
 
@@ -61,6 +64,35 @@ async def test_i03_the_same_message_with_other_content_is_a_conflict(service: Se
     assert reply.status_code == 409
     assert reply.json()["type"] == "/problems/conflict"
     assert await service.ledger.store.head() == 1
+
+
+def _counted(service: Service) -> set[tuple[str, str]]:
+    (family,) = service.services.metrics.messages.collect()
+    return {(each.labels["type"], each.labels["result"]) for each in family.samples if each.name.endswith("_total")}
+
+
+async def test_i18_a_conflict_is_counted_under_a_type_that_the_catalogue_knows_or_none(service: Service):
+    body = message()
+    await posted(service.client, body)
+    for message_type in ("Ada.Lovelace-1815", "OrderShippedEvent"):
+        reply = await service.client.post("/v1/messages", json={**body, "messageType": message_type})
+        assert reply.status_code == 409
+    assert _counted(service) == {
+        ("UserRegisteredEvent", "taken"),
+        ("unknown", "conflict"),
+        ("OrderShippedEvent", "conflict"),
+    }
+
+
+async def test_a_repeat_of_a_type_that_has_left_the_catalogue_is_counted_as_unknown(
+    service: Service, catalogue: Catalogue
+):
+    body = message()
+    await posted(service.client, body)
+    emptied = Catalogue(digest="", sender=catalogue.sender, locale=catalogue.locale, kinds={}, rules={})
+    take_in = TakeIn(service.ledger, emptied, channels=[Channel.EMAIL])
+    (repeat,) = await take_in.messages([msgspec.json.encode(body)], by="test")
+    assert counted(repeat) == ("unknown", "repeated")
 
 
 def _deep(depth: int) -> bytes:
