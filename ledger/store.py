@@ -179,7 +179,11 @@ class Store:
         """Lend a connection for working tables."""
         try:
             async with self._pool.connection() as connection:
-                yield connection
+                try:
+                    yield connection
+                except psycopg.errors.ReadOnlySqlTransaction:
+                    await connection.close()  # the old primary: the pool is to look for the new one
+                    raise
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as exc:
             # InternalError: above all a server that has become read-only, as in a failover.
             raise UnavailableError("the database does not answer") from exc

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 import psycopg
+import pytest
 
 from ledger.decision import Decision, Intake
-from ledger.errors import Refusal, RefusedError
+from ledger.errors import Refusal, RefusedError, UnavailableError
 from ledger.group_commit import GroupCommit
 from ledger.keys import KeyEncryption
 from ledger.store import connect
@@ -199,3 +200,31 @@ async def test_a_server_that_is_killed_and_started_again_loses_and_repeats_nothi
     async with await connect(own_postgres.database_url) as connection:
         await _check(connection, load.stored)
     again.stop()
+
+
+def _read_only(database: Database, setting: str) -> None:
+    """What a failover leaves behind: a server that still answers, and takes nothing."""
+    options = "-c default_transaction_read_only=off"
+    with psycopg.connect(database.superuser_url, autocommit=True, options=options) as connection:
+        connection.execute(f"ALTER DATABASE {database.name} SET default_transaction_read_only = {setting}".encode())
+
+
+async def test_i13_a_server_that_has_become_read_only_delays_decisions_and_loses_none(database: Database):
+    _read_only(database, "on")
+    async with opened_store(database.url, pool_size=1) as store, running_writer(store) as writer:
+        waiting = asyncio.create_task(writer.append(Decision(facts=(stated(new_id()),))))
+        with pytest.raises(UnavailableError):
+            async with store.connection() as connection:
+                await connection.execute("DELETE FROM ledger.agenda")
+        _read_only(database, "off")
+        await waiting
+        async with store.connection() as connection:
+            await connection.execute("DELETE FROM ledger.agenda")
+        assert await store.head() == 1
+
+
+async def test_i13_a_week_without_a_partition_is_made_when_it_is_needed(database: Database, owner: Connection):
+    now_ = (await (await owner.execute("SELECT now()")).fetchall())[0][0]
+    await owner.execute(f"DROP TABLE ledger.stored_events_{now_:%Gw%V}".encode())
+    async with opened_store(database.url) as store, running_writer(store) as writer:
+        await writer.append(Decision(facts=(stated(new_id()),)))
