@@ -1,7 +1,7 @@
 """Answers for people at a terminal: what happened to a notification, fact by fact."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -31,17 +31,12 @@ async def history(
 
 
 def _told(mapper: FactMapper, row: Row) -> dict[str, Any]:
-    try:
-        fields = msgspec.structs.asdict(mapper.decode(row.topic, row.state))
-    except UnknownTopicError:
-        # Written by a newer release: shown as it lies there.
-        fields = msgspec.json.decode(row.state)
-    recorded_at = fields.get("recorded_at")
+    fields = _fields_of(mapper, row)
     return {
         "version": row.version,
         "position": row.position,
         "topic": row.topic,
-        "recorded_at": recorded_at if isinstance(recorded_at, datetime) else None,
+        "recorded_at": _time(fields.get("recorded_at")),
         "cause": fields.get("cause"),
         "by": fields.get("by"),
         "data": {
@@ -52,12 +47,32 @@ def _told(mapper: FactMapper, row: Row) -> dict[str, Any]:
     }
 
 
+def _fields_of(mapper: FactMapper, row: Row) -> dict[str, Any]:
+    try:
+        return msgspec.structs.asdict(mapper.decode(row.topic, row.state))
+    except (UnknownTopicError, msgspec.ValidationError):
+        # Written by a newer release: shown as it lies there.
+        return msgspec.json.decode(row.state, type=dict[str, Any])
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        at: datetime = msgspec.convert(value, Annotated[datetime, msgspec.Meta(tz=True)])
+    except msgspec.ValidationError:
+        return None
+    return at
+
+
 def as_lines(facts: list[dict[str, Any]]) -> list[str]:
     """Write facts as lines for a terminal."""
     return [
-        f"{fact['version']:>3}  {fact['recorded_at']:%Y-%m-%d %H:%M:%S.%f}  {fact['topic']:<32} {_fields(fact['data'])}"
+        f"{fact['version']:>3}  {_shown_time(fact['recorded_at']):<26}  {fact['topic']:<32} {_fields(fact['data'])}"
         for fact in facts
     ]
+
+
+def _shown_time(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S.%f}" if at else "?"
 
 
 def _fields(data: dict[str, Any]) -> str:

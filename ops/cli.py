@@ -1,7 +1,6 @@
 """The command line: one command for each thing that people do with the service."""
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -11,6 +10,7 @@ from uuid import UUID
 
 import click
 import msgspec
+import psycopg
 
 from handlers.dead_letters import DeadLetters
 from ledger.errors import LedgerError
@@ -32,10 +32,13 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _DATA = click.option(
     "--data",
     type=click.Path(path_type=Path),
-    default=lambda: os.environ.get("DATA", ".data/sandbox"),
+    default=".data/sandbox",
+    envvar="DATA",
     show_default=".data/sandbox",
     help="Where the sandbox keeps its data (environment: DATA).",
 )
+# The sandbox takes the two ports after its own, too.
+_LAST_PORT = 65_533
 _REASON = click.option("--reason", required=True, help="Why; it is recorded.")
 
 
@@ -47,6 +50,15 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except (OperationError, LedgerError, CatalogueError) as exc:
             raise click.ClickException(str(exc)) from exc
+        except psycopg.Error as exc:
+            # Its own words name hosts, and may repeat values.
+            raise click.ClickException(_database_fault(exc)) from exc
+
+
+def _database_fault(fault: psycopg.Error) -> str:
+    if fault.sqlstate is None and isinstance(fault, psycopg.OperationalError):
+        return "the database cannot be reached, or refuses the login: look at its URL in the settings"
+    return f"the database refused ({type(fault).__name__}, SQLSTATE {fault.sqlstate or 'none'})"
 
 
 @click.group(cls=_Commands)
@@ -72,8 +84,8 @@ def _settings() -> Settings:
 
 @main.command("sandbox")
 @_DATA
-@click.option("--port", type=int, default=lambda: int(os.environ.get("PORT", "8080")), show_default="8080")
-@click.option("--demo", type=int, default=lambda: int(os.environ.get("DEMO", "34")), show_default="34")
+@click.option("--port", type=click.IntRange(1, _LAST_PORT), default=8080, envvar="PORT", show_default="8080")
+@click.option("--demo", type=click.IntRange(min=0), default=34, envvar="DEMO", show_default="34")
 def sandbox_(data: Path, port: int, demo: int) -> None:
     """Run everything in one process, with an embedded Postgres and a provider of our own."""
     sandbox.run(data=data, port=port, demo=demo)

@@ -39,7 +39,7 @@ def configure(level: str) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 def _error_by_type(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:

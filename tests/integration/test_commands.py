@@ -1,15 +1,18 @@
 """The command line as people use it: what cannot be done is one clear line, and never a trace."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psycopg
 import pytest
 
 from ledger.set_aside import Refusal
+from ledger.store import Encoded
 from tests.integration.api.deliveries import message
-from tests.integration.ledger.parts import now, opened_store, set_aside_in
+from tests.integration.ledger.parts import new_id, now, opened_store, set_aside_in
 from tests.support import service as processes
 from tests.support.postgres import Database
 from tests.support.service import Service
@@ -55,3 +58,63 @@ async def test_i16_a_dead_letter_replayed_twice_makes_its_notification_once(serv
     assert _facts(database) == 1
     code, said = await _said(service, "dead-letters", "discard", key, "--reason", "a test")
     assert (code, said) == (1, "Error: the dead letter was replayed before\n")
+
+
+TIMES: dict[Any, str] = {
+    "2026-01-03T03:04:05.000006Z": "2026-01-03 03:04:05.000006",
+    "2026-01-03T03:04:05": "?",
+    "soon": "?",
+    1: "?",
+    None: "?",
+}
+
+
+async def test_i25_a_fact_of_a_newer_release_is_shown_as_it_lies_there_without_personal_data(
+    service: Service, database: Database
+):
+    stream = new_id()
+    newer = [{"recorded_at": at, "mood": ["calm"], "reason": 7, "personal": "c2VhbGVk"} for at in TIMES]
+    known = {"recorded_at": "2026-01-02T03:04:05Z", "cause": "c", "by": "b", "reason": "ours"}
+    # The last one has a topic that we know, with a field of another kind.
+    topics = ["notification.failed", *["notification.pondered"] * 4, "notification.failed"]
+    facts = zip(topics, map(msgspec.json.encode, (known, *newer)), strict=True)
+    async with opened_store(database.url) as store:
+        stored = [(stream, version, topic, state) for version, (topic, state) in enumerate(facts, start=1)]
+        await store.append([Encoded(facts=stored)])
+    (code, said), (_, encoded) = await asyncio.gather(
+        _said(service, "history", str(stream), "--at", "2026-02-01T00:00:00+0000"),
+        _said(service, "history", str(stream), "--json"),
+    )
+    assert code == 0, said
+    first, *others = said.splitlines()
+    assert first.split() == ["1", "2026-01-02", "03:04:05.000000", "notification.failed", "reason=ours"]
+    assert [line[5:31].strip() for line in others] == list(TIMES.values())
+    assert all("mood=['calm'] reason=7" in line for line in others)
+    assert [one["version"] for one in msgspec.json.decode(encoded)] == [1, 2, 3, 4, 5, 6]
+    assert "c2VhbGVk" not in said + encoded
+
+
+async def test_a_database_that_is_down_is_one_clear_line_without_its_address(service: Service):
+    nowhere = f"postgresql://somebody:secret@127.0.0.1:{processes.free_port()}/ledger"
+    told = await asyncio.gather(
+        _said(service, "migrate", MIGRATION_DATABASE_URL=nowhere),
+        _said(service, "dead-letters", "list", DATABASE_URL=nowhere),
+    )
+    assert list(told) == [
+        (1, "Error: the database cannot be reached, or refuses the login: look at its URL in the settings\n"),
+        (1, "Error: the database does not answer\n"),
+    ]
+
+
+async def test_a_database_that_refuses_is_one_clear_line(service: Service, database: Database):
+    code, said = await _said(service, "migrate", MIGRATION_DATABASE_URL=database.url)
+    assert (code, said) == (1, "Error: the database refused (InsufficientPrivilege, SQLSTATE 42501)\n")
+
+
+async def test_a_setting_of_the_sandbox_that_is_no_number_is_said_so(service: Service):
+    wrong = [("PORT", "http"), ("PORT", "70000"), ("DEMO", "many"), ("DEMO", "-1")]
+    told = await asyncio.gather(*(_said(service, "sandbox", **{name: value}) for name, value in wrong))
+    for (name, _), (code, said) in zip(wrong, told, strict=True):
+        assert code == 2
+        assert f"Error: Invalid value for '--{name.lower()}'" in said
+        assert "Traceback" not in said
