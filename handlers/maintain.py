@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from handlers.metrics import Metrics
 from handlers.receive import Receive
-from ledger.errors import LedgerError
 from ledger.ledger import Ledger
 from ledger.set_aside import SetAside
 
@@ -18,8 +18,9 @@ Job = Callable[[], Awaitable[object]]
 class Maintain:
     """Runs the jobs of this release: weeks made ahead, unmatched reports tried again, old working rows deleted."""
 
-    def __init__(self, ledger: Ledger, receive: Receive, set_aside: SetAside) -> None:
+    def __init__(self, ledger: Ledger, receive: Receive, set_aside: SetAside, metrics: Metrics) -> None:
         self._ledger = ledger
+        self._failures = metrics.maintenance_failures
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
         self.jobs: dict[str, tuple[timedelta, Job]] = {
             "make_weeks": (timedelta(hours=1), ledger.store.make_weeks),
@@ -47,11 +48,12 @@ class Maintain:
         self._scheduler.shutdown(wait=False)
 
     async def run(self, name: str) -> None:
-        """Run one job now, unless another replica is at it; its trouble is logged, and its next turn comes."""
+        """Run one job now, unless another replica is at it; trouble is logged and counted, and its next turn comes."""
         _, job = self.jobs[name]
         try:
             async with self._ledger.store.leased(f"maintain.{name}") as ours:
                 if ours:
                     await job()
-        except LedgerError as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever it was: the other jobs, and its next turn, go on
+            self._failures.labels(name).inc()
             _log.warning("job_failed", job=name, error=type(exc).__name__)

@@ -76,3 +76,9 @@ class Metrics:
         self.refused_callbacks = Counter(
             "notification_reports_refused", "Callbacks that were not the provider's.", ("provider",), registry=registry
         )
+        self.maintenance_failures = Counter(
+            "notification_maintenance_failures",
+            "Runs of a job of the clock that failed; it runs again at its next turn.",
+            ("job",),
+            registry=registry,
+        )

@@ -15,6 +15,16 @@ from ledger.follower import View
 from ledger.set_aside import SetAside
 from ledger.store import Store
 
+# How many weeks from the next one on have their partition, up to the first that has none; more than 60 count as 60.
+_WEEKS_AHEAD = """
+SELECT coalesce(min(week) - 1, 60)
+FROM generate_series(1, 60) AS week,
+     to_char(date_trunc('week', now() AT TIME ZONE 'UTC') + week * interval '7 days', '_IYYY"w"IW') AS suffix
+WHERE NOT EXISTS (
+    SELECT FROM pg_inherits WHERE inhparent = 'ledger.stored_events'::regclass
+                              AND inhrelid = to_regclass('ledger.stored_events' || suffix)
+)
+"""
 _EVERY = timedelta(seconds=5)
 _log = structlog.get_logger("ops.gauges")
 
@@ -51,6 +61,11 @@ class Gauges:
         self._connections = Gauge(
             "notification_database_pool", "Connections of the reading pool.", ("state",), registry=registry
         )
+        self._weeks = Gauge(
+            "notification_database_weeks_ahead",
+            "Weeks after this one that have their partition: at 0 nothing can be taken in once this week is over.",
+            registry=registry,
+        )
 
     async def run(self) -> None:
         """Refresh for ever."""
@@ -66,6 +81,8 @@ class Gauges:
         async with self._store.connection() as connection:
             depths = await agenda.depth(connection)
             lag = await follower.lag(connection, self._view)
+            ((weeks,),) = await (await connection.execute(_WEEKS_AHEAD)).fetchall()
+        self._weeks.set(weeks)
         for gauge in (self._due, self._rows, self._oldest):
             gauge.clear()
         for depth in depths:

@@ -217,7 +217,7 @@ class Roles:
     @asynccontextmanager
     async def _maintain(self) -> AsyncIterator[None]:
         given = self._parts
-        maintain = Maintain(given.ledger, given.receive, given.set_aside)
+        maintain = Maintain(given.ledger, given.receive, given.set_aside, given.metrics)
         gauges = Gauges(given.registry, given.pool, given.ledger.store, given.set_aside, NotificationLog())
         maintain.start()
         task = self._watch(gauges.run(), "gauges")

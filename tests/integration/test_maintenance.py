@@ -1,0 +1,62 @@
+"""What the clock leaves behind for those who watch: a count of what failed, and how far ahead the weeks are made."""
+
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from prometheus_client import CollectorRegistry
+from psycopg import sql
+from structlog.testing import capture_logs
+
+from handlers.maintain import Maintain
+from handlers.metrics import Metrics
+from handlers.receive import Receive
+from ledger.store import Store, make_pool
+from ops.gauges import Gauges
+from projections.notification_log import NotificationLog
+from tests.integration.ledger.parts import running_ledger, set_aside_in
+from tests.support.postgres import Database
+
+
+async def _broken() -> None:
+    raise ValueError("ada@example.com")
+
+
+async def test_i13_a_job_that_fails_in_any_way_is_counted_and_logged_by_its_type_and_the_others_go_on(
+    database: Database,
+):
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    async with running_ledger(database.url) as ledger:
+        set_aside = set_aside_in(ledger.store)
+        maintain = Maintain(ledger, Receive(ledger, set_aside, metrics), set_aside, metrics)
+        maintain.jobs["purge_intake"] = (timedelta(hours=1), _broken)
+        with capture_logs() as logs:
+            for job in maintain.jobs:
+                await maintain.run(job)
+    failures = {
+        job: registry.get_sample_value("notification_maintenance_failures_total", {"job": job}) for job in maintain.jobs
+    }
+    assert {job: count for job, count in failures.items() if count} == {"purge_intake": 1}
+    assert logs == [{"event": "job_failed", "job": "purge_intake", "error": "ValueError", "log_level": "warning"}]
+
+
+async def test_the_weeks_that_lie_ahead_are_counted_up_to_the_first_that_is_missing(database: Database):
+    registry, pool = CollectorRegistry(), make_pool(database.url, size=2)
+    async with pool:
+        store = Store(database.url, pool)
+        gauges = Gauges(registry, pool, store, set_aside_in(store), NotificationLog())
+        seen = []
+        for missing in (None, 8, 3, 1):
+            if missing:
+                _drop_week(database, ahead=missing)
+            await gauges.refresh()
+            seen.append(registry.get_sample_value("notification_database_weeks_ahead"))
+        await store.aclose()
+    assert seen == [8, 7, 2, 0]
+
+
+def _drop_week(database: Database, *, ahead: int) -> None:
+    year, week, _ = (datetime.now(UTC) + timedelta(weeks=ahead)).isocalendar()
+    table = sql.Identifier("ledger", f"stored_events_{year}w{week:02}")
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP TABLE {}").format(table))
