@@ -113,6 +113,7 @@ CREATE TABLE ledger.provider_reference (
     recorded_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (provider, reference)
 );
+CREATE INDEX provider_reference_recorded_at ON ledger.provider_reference USING brin (recorded_at);
 
 -- Messages that we refused, with every fault named.
 CREATE TABLE ledger.dead_letter (

@@ -157,3 +157,11 @@ def test_each_step_says_by_its_name_when_it_runs():
 
 def test_the_weeks_of_this_test_are_those_of_the_calendar():
     assert _partition("content", datetime(2026, 12, 28, tzinfo=UTC)) == "content_2026w53"
+
+
+@pytest.mark.parametrize(("table", "column"), [("provider_reference", "recorded_at"), ("intake", "taken_at")])
+async def test_what_grows_in_the_order_of_time_is_found_by_its_age_without_reading_all(
+    application: Connection, table: str, column: str
+):
+    query = "SELECT count(*) FROM pg_indexes WHERE schemaname = 'ledger' AND tablename = %s AND indexdef LIKE %s"
+    assert await value(application, query, table, f"% USING brin ({column})") == 1
