@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -60,7 +61,11 @@ class Sandbox:
 
     def left_behind(self) -> list[str]:
         """The command lines of processes that work on this sandbox's folder."""
-        lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        lines: list[bytes] = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            # A process may end between being listed and being looked at.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                lines.append(path.read_bytes())
         return [line.decode(errors="replace") for line in lines if os.fsencode(self.data) in line]
 
     def ports_are_free(self) -> bool:
