@@ -20,8 +20,8 @@ class Message(Struct, kw_only=True, rename="camel"):
     source_service: Annotated[Identifier, Meta(description="`source` does as well.", examples=["OrderService"])]
     payload: Annotated[dict[str, Any], Meta(description="What the catalogue reads for this type.")]
     correlation_id: Identifier | None = None
-    partition_key: Identifier | None = None
-    envelope_version: Annotated[str, Meta(description="Recorded, ignored.")] | None = None
+    partition_key: Annotated[Identifier, Meta(description="Accepted and ignored.")] | None = None
+    envelope_version: Annotated[str, Meta(description="Accepted and ignored.")] | None = None
 
 
 class Person(Struct, kw_only=True):

@@ -78,6 +78,13 @@ def test_the_envelope_is_that_of_the_http_api(document: dict[str, Any]):
     assert set(described["properties"]) == set(components["Message"]["properties"])
 
 
+def test_both_documents_say_what_is_not_recorded(document: dict[str, Any]):
+    _, components = msgspec.json.schema_components([Message])
+    for described in (document["components"]["schemas"]["envelope"], components["Message"]):
+        ignored = [name for name, field in described["properties"].items() if "Accepted and ignored." in str(field)]
+        assert ignored == ["partitionKey", "envelopeVersion"]
+
+
 def test_its_examples_are_taken(document: dict[str, Any]):
     known = load()
     for example in document["components"]["messages"]["message"]["examples"]:
