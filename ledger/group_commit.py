@@ -67,7 +67,12 @@ def _seen(done: asyncio.Future[None]) -> None:
 def _size(new: NewFact) -> int:
     """Return about how many bytes a fact takes; only what a message brings along can be large."""
     personal = getattr(new.fact, "personal", None)
-    return 1024 + (len(msgspec.json.encode(personal)) if isinstance(personal, Personal) else 0)
+    if not isinstance(personal, Personal):
+        return 1024
+    try:
+        return 1024 + len(msgspec.json.encode(personal))
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise UnstorableError(f"not to be encoded: {type(exc).__name__}") from exc
 
 
 class GroupCommit:
