@@ -240,8 +240,8 @@ def _container() -> Iterator[Node]:
         amqp, api = (int(_docker("port", name, port).splitlines()[0].rsplit(":", 1)[1]) for port in ("5672", "15672"))
         address = _address(password, amqp=amqp, api=api)
         node = Node(address, ("docker", "exec", name, "rabbitmqctl"), os.environ, f"container {name[:12]} of {IMAGE}")
-        lives: Callable[[], bool] = lambda: bool(_docker("ps", "--quiet", "--filter", f"id={name}"))  # noqa: E731
-        _wait_until_ready(node, lives=lives, log=lambda: _docker("logs", name))
+        listed = ("ps", "--quiet", "--filter", f"id={name}")
+        _wait_until_ready(node, lives=lambda: bool(_docker(*listed)), log=lambda: _docker("logs", name))
         yield node
     finally:
         _docker("rm", "--force", name)
