@@ -62,6 +62,15 @@ async def test_what_belongs_to_no_week_is_not_stored_anywhere(store: Store, mome
         await store.append([Encoded(facts=stored(notification_id(moment)))])
 
 
+async def test_a_week_is_called_missing_only_by_a_connection_that_was_opened_after_the_weeks_were_made(store: Store):
+    await store.append([Encoded(facts=stored(notification_id(now())))])
+    old = await store.appender()
+    with pytest.raises(UnstorableError):
+        await store.append([Encoded(facts=stored(notification_id(_monday(9))))])
+    assert await store.appender() is not old
+    assert await store.append([Encoded(facts=stored(notification_id(now())))]) == {}
+
+
 async def test_weeks_that_are_there_are_not_made_again(application: Connection):
     assert await value(application, "SELECT ledger.make_weeks()") == 0
 
