@@ -113,6 +113,7 @@ class Ses:
         max_connections: int = 128,
     ) -> Self:
         """Make the client, which takes about 0.1 s: once per process. Without keys: the SDK's default chain."""
+        wire = Wire()
         config = AioConfig(
             # The SDK's defaults make five requests of one that timed out (promise I6).
             retries={"mode": "standard", "total_max_attempts": 1},
@@ -121,7 +122,7 @@ class Ses:
             max_pool_connections=max_connections,
             parameter_validation=False,
             user_agent="notification-ledger",
-            http_session_cls=Wire,
+            http_session_cls=wire.session,
         )
         resources = AsyncExitStack()
         client = await resources.enter_async_context(
@@ -134,6 +135,7 @@ class Ses:
                 config=config,
             )
         )
+        client.meta.events.register_last("before-call.sesv2.SendEmail", wire.call)
         ses = cls(client, configuration_set=configuration_set, deadline=deadline)
         ses._resources = resources
         return ses
