@@ -1,7 +1,7 @@
 """make bench: the speed table of this machine.
 
 JSON=FILE also writes it as rows, ONLY=name,… picks rows, WORKERS names the roles of each process of the service
-(`ingest+project deliver`), SCALE=0.1 makes every measurement a tenth as long, to see that it works.
+(`ingest+project deliver deliver`), SCALE=0.1 makes every measurement a tenth as long, to see that it works.
 """
 
 import os
@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from bench import appending, asking, delivering, table
+from bench import appending, asking, delivering, sending, table
 from bench.lab import Lab
 from bench.processes import MeasurementError
 from bench.service import service
@@ -30,8 +30,9 @@ DELIVERING = (
     "publish_to_provider_p50",
     "publish_to_provider_p99",
 )
+SENDING = ("ses_send",)
 ASKING = ("reports", "history_p99", "post_messages")
-NAMES = ("fsync", *APPENDING, *DELIVERING, *ASKING, "worker_rss")
+NAMES = ("fsync", *APPENDING, *SENDING, *DELIVERING, *ASKING, "worker_rss")
 
 
 def main() -> int:
@@ -62,6 +63,7 @@ def _measured(wanted: Collection[str]) -> Iterator[Row]:
         lab = Lab(Path(folder).resolve(), stack, scale=float(os.environ.get("SCALE") or 1))
         yield from appending.fsync(lab, wanted)
         yield from appending.measure(lab, wanted)
+        yield from sending.measure(lab, wanted)
         yield from _of_the_service(lab, wanted)
 
 

@@ -17,8 +17,9 @@ from tests.support.postgres import Database
 from tests.support.service import SHARED
 
 TOPIC = "arn:aws:sns:eu-west-1:000000000000:bench"
-# One word for each process: the roles that share it. Two cores are best used by two.
-LAYOUT = os.environ.get("WORKERS") or "ingest+project deliver"
+# One word for each process: the roles that share it. While messages come in, publisher and broker need a core; after
+# that both cores can deliver.
+LAYOUT = os.environ.get("WORKERS") or "ingest+project deliver deliver"
 
 _HEAD = "SELECT coalesce(max(notification_id), 0) FROM ledger.stored_events"
 _FOLDED = "SELECT coalesce(min(position), 0) FROM ledger.follower"
