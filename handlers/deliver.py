@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import Counter
 
 from handlers.metrics import Metrics
-from handlers.worker import Lease
+from handlers.worker import Lease, give_back
 from ledger import notification
 from ledger.decision import Decision, SaidContent
 from ledger.errors import LedgerError, UnstorableError
@@ -22,6 +22,7 @@ from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Suppress, judge
 from ledger.values import Channel, Outcome, Personal, Postponed
 from providers.contract import Provider, Sending
+from providers.guard import Admission, Guard, Route
 from templates.rendering import Rendered, Renderer, RenderError
 
 SET_ASIDE_AFTER = 5
@@ -34,24 +35,27 @@ _log = structlog.get_logger("handlers.deliver")
 
 
 class Deliver:
-    """Delivers one channel through its provider (handlers.worker.Handler)."""
+    """Delivers one channel through the providers of its route (handlers.worker.Handler)."""
 
     def __init__(
-        self, ledger: Ledger, renderer: Renderer, provider: Provider, *, allowed: AllowList, metrics: Metrics
+        self, ledger: Ledger, renderer: Renderer, route: Route, *, allowed: AllowList, metrics: Metrics
     ) -> None:
-        self.channel: Channel = provider.channel
+        self.channel: Channel = route.channel
         self._ledger = ledger
         self._renderer = renderer
-        self._provider = provider
+        self._route = route
         self._allowed = allowed
         self._metrics = metrics
-        self._attempts: dict[str, Counter] = {}
-        self._seconds = metrics.attempt_seconds.labels(self.channel.value, provider.name)
+        self._attempts: dict[tuple[str, str], Counter] = {}
         self._stopping = False
 
     def stop(self) -> None:
         """Make no more requests: an intent whose request has not begun is recorded as certainly not sent."""
         self._stopping = True
+
+    async def admit(self, free: int) -> Admission:
+        """Say what may be claimed: as much as the providers may be called for."""
+        return await self._route.admit(free)
 
     async def handle(self, lease: Lease, loaded: Loaded, prepared: asyncio.Event) -> None:
         """Take the next step that the facts and the time call for."""
@@ -86,33 +90,40 @@ class Deliver:
     async def _attempt(
         self, lease: Lease, loaded: Loaded, rendered: Rendered, prepared: asyncio.Event, *, address: str
     ) -> None:
-        """Intent, request, outcome: in this order, whatever happens between them (promises I5 and I6)."""
+        """Token, intent, request, outcome: in this order, whatever happens between them (promises I5 and I6)."""
+        lane, tried = loaded.state.requested.lane, _tried(loaded.state)
+        guard = await self._route.take(lane, tried)
+        if guard is None:
+            await give_back(self._ledger, lease, self._route.wait(lane, tried))
+            return
+        if self._route.is_failover(guard):
+            self._metrics.failovers.labels(self.channel.value, guard.provider.name).inc()
         attempt = uuid4()
         started = await self._ledger.change(
-            loaded.stream, self._intent(attempt, rendered, address=address), known=loaded
+            loaded.stream, self._intent(attempt, guard.provider, rendered, address=address), known=loaded
         )
         prepared.set()
         if started is None or started.state.attempt(attempt) is None:
             await self._record(lease, started or loaded, lambda _state, _at: ())
             return
         sending = Sending(notification=loaded.stream, attempt=attempt, address=address, content=rendered.content)
-        outcome = await self._request(lease, sending)
+        outcome = await self._request(lease, guard, sending)
         await self._settle(lease, started, attempt, outcome)
 
     def _intent(
-        self, attempt: UUID, rendered: Rendered, *, address: str
+        self, attempt: UUID, provider: Provider, rendered: Rendered, *, address: str
     ) -> Callable[[Loaded, datetime], Decision | None]:
         digest = rendered.content.digest()
 
         def decide(loaded: Loaded, now: datetime) -> Decision | None:
             intent = Intent(
                 attempt=attempt,
-                provider=self._provider.name,
+                provider=provider.name,
                 address_hash=loaded.state.requested.address_hash or self._ledger.identity.address_hash(address),
                 digest=digest,
                 template_version=rendered.template_version,
                 locale=rendered.locale,
-                deadline_at=now + self._provider.deadline + _MARGIN,
+                deadline_at=now + provider.deadline + _MARGIN,
             )
             facts = notification.start_attempt(loaded.state, intent, _origin(now))
             if not facts:
@@ -122,29 +133,29 @@ class Deliver:
 
         return decide
 
-    async def _request(self, lease: Lease, sending: Sending) -> Outcome:
+    async def _request(self, lease: Lease, guard: Guard, sending: Sending) -> Outcome:
         """Make the one request of this attempt, unless it could outlive the lease or we are stopping."""
         if self._stopping:
             return Postponed("stopped_before_sending", retry_after=timedelta(0))
-        if lease.left() < self._provider.deadline + _MARGIN:
+        if lease.left() < guard.provider.deadline + _MARGIN:
             return Postponed("too_late_in_the_lease", retry_after=timedelta(0))
         began = time.monotonic()
-        outcome = await self._provider.send(sending)
-        self._count(outcome, time.monotonic() - began)
+        outcome = await guard.send(sending)
+        self._count(guard.provider.name, outcome, time.monotonic() - began)
         return outcome
 
-    def _count(self, outcome: Outcome, seconds: float) -> None:
+    def _count(self, provider: str, outcome: Outcome, seconds: float) -> None:
         name = str(type(outcome).__struct_config__.tag)
-        if name not in self._attempts:
-            self._attempts[name] = self._metrics.attempts.labels(self.channel.value, self._provider.name, name)
-        self._attempts[name].inc()
-        self._seconds.observe(seconds)
+        if (provider, name) not in self._attempts:
+            self._attempts[provider, name] = self._metrics.attempts.labels(self.channel.value, provider, name)
+        self._attempts[provider, name].inc()
+        self._metrics.attempt_seconds.labels(self.channel.value, provider).observe(seconds)
         if isinstance(outcome, Postponed) and outcome.ours:
-            self._metrics.provider_faults.labels(self._provider.name, outcome.code).inc()
-            _log.error("provider_fault_of_ours", provider=self._provider.name, code=outcome.code)
+            self._metrics.provider_faults.labels(provider, outcome.code).inc()
+            _log.error("provider_fault_of_ours", provider=provider, code=outcome.code)
 
     async def _settle(self, lease: Lease, started: Loaded, attempt: UUID, outcome: Outcome) -> None:
-        wait = _wait_after(started.state, outcome)
+        wait = self._wait_after(started.state, outcome)
 
         def facts(state: State, origin: Origin) -> Facts:
             return notification.settle(state, attempt, outcome, origin, retry_at=origin.now + wait)
@@ -160,6 +171,19 @@ class Deliver:
                 await asyncio.sleep(_INSIST_EVERY)
             else:
                 return
+
+    def _wait_after(self, state: State, outcome: Outcome) -> timedelta:
+        """How long a postponed attempt waits: as its category says, and never shorter than the provider asks; not at
+        all when it is another provider's turn.
+        """
+        if isinstance(outcome, Postponed) and outcome.retry_after == timedelta(0):
+            return timedelta(0)
+        if self._route.at_once(state.requested.lane, _tried(state)):
+            return timedelta(0)
+        jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
+        own = notification.backoff(state.requested.category, len(state.attempts), jitter=jitter)
+        asked = outcome.retry_after if isinstance(outcome, Postponed) else None
+        return max(own, asked or own)
 
     async def _record(self, lease: Lease, loaded: Loaded, decide: Callable[[State, Origin], Facts]) -> None:
         """Append what is decided and end the lease; where nothing is new, the agenda is still put right."""
@@ -184,11 +208,6 @@ def _said(loaded: Loaded, rendered: Rendered, digest: bytes) -> tuple[SaidConten
     return (SaidContent(loaded.state.requested.retention, loaded.stream, digest, body, loaded.key),)
 
 
-def _wait_after(state: State, outcome: Outcome) -> timedelta:
-    """How long a postponed attempt waits: as its category says, and never shorter than the provider asks."""
-    if isinstance(outcome, Postponed) and outcome.retry_after == timedelta(0):
-        return timedelta(0)
-    jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
-    own = notification.backoff(state.requested.category, len(state.attempts), jitter=jitter)
-    asked = outcome.retry_after if isinstance(outcome, Postponed) else None
-    return max(own, asked or own)
+def _tried(state: State) -> list[str]:
+    """Name the providers of the attempts so far."""
+    return [attempt.provider for attempt in state.attempts]

@@ -49,6 +49,12 @@ class Metrics:
             registry=registry,
             buckets=_SECONDS,
         )
+        self.failovers = Counter(
+            "notification_dispatch_failovers",
+            "Attempts that went by another provider than the first of their channel.",
+            ("channel", "provider"),
+            registry=registry,
+        )
         self.ended = Counter(
             "notification_dispatch_ended",
             "Notifications that ended without being taken by a provider (suppressed, failed, expired).",

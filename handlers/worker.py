@@ -16,6 +16,7 @@ from ledger.errors import LedgerError, UnknownTopicError
 from ledger.ledger import Ledger, Loaded
 from ledger.signals import AGENDA, Signals
 from ledger.values import Channel
+from providers.guard import Admission
 
 LEASE = timedelta(seconds=60)
 SLOTS = 128
@@ -46,6 +47,10 @@ class Handler(Protocol):
     """What is done with an item. It calls `prepared` once the item can no longer harm the process by being read."""
 
     channel: Channel
+
+    async def admit(self, free: int) -> Admission:
+        """Say how many items of which lanes may be claimed now, at most `free`. Raises LedgerError."""
+        ...
 
     async def handle(self, lease: Lease, loaded: Loaded, prepared: asyncio.Event) -> None:
         """Take the next step of the item and settle its lease. Raises LedgerError."""
@@ -104,7 +109,11 @@ class Worker:
         if free <= 0:
             await self._until_one_ends()
             return
-        leases = await self._claim(free)
+        admission = await self._handler.admit(free)
+        if not admission.limit:
+            await self._signals.wait(self._signal, min(admission.wait, _POLL).total_seconds())
+            return
+        leases = await self._claim(admission)
         if leases:
             await self._start_all(leases)
         if not leases or time.monotonic() > self._look_ahead_at:
@@ -122,12 +131,18 @@ class Worker:
             pause = _POLL if ahead.wait is None else min(_POLL, ahead.wait)
             await self._signals.wait(self._signal, pause.total_seconds())
 
-    async def _claim(self, limit: int) -> list[Lease]:
+    async def _claim(self, admission: Admission) -> list[Lease]:
         ends_at = time.monotonic() + self._lease.total_seconds()
         async with self._ledger.store.connection() as connection:
             claims = await agenda.claim(
-                connection, self._handler.channel, owner=self._owner, limit=limit, lease=self._lease
+                connection,
+                self._handler.channel,
+                admission.lanes,
+                owner=self._owner,
+                limit=admission.limit,
+                lease=self._lease,
             )
+        admission.promise(len(claims))
         return [Lease(claim, self._owner, ends_at) for claim in claims]
 
     async def _take_up_again(self) -> None:

@@ -83,10 +83,22 @@ class Depth(msgspec.Struct, frozen=True):
 
 
 async def claim(
-    connection: AsyncConnection[Any], channel: Channel, *, owner: UUID, limit: int, lease: timedelta
+    connection: AsyncConnection[Any],
+    channel: Channel,
+    lanes: Sequence[Lane],
+    *,
+    owner: UUID,
+    limit: int,
+    lease: timedelta,
 ) -> list[Claim]:
-    """Take up to `limit` due rows of a channel that no process has ended with."""
-    given = {"lanes": _LANES, "channel": channel.value, "limit": limit, "owner": owner, "lease": lease}
+    """Take up to `limit` due rows of a channel that no process has ended with; the first lane goes first."""
+    given = {
+        "lanes": arrays.Texts([lane.value for lane in lanes]),
+        "channel": channel.value,
+        "limit": limit,
+        "owner": owner,
+        "lease": lease,
+    }
     return [Claim(*row) for row in await (await connection.execute(_CLAIM, given, binary=True)).fetchall()]
 
 

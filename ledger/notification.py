@@ -96,7 +96,7 @@ class RenderFailed(Fact, frozen=True, kw_only=True):
 
 
 class AttemptStarted(Fact, frozen=True, kw_only=True):
-    """A request may leave from now on (promise I5). `because`: first, retry, or resend_after_doubt."""
+    """A request may leave from now on (promise I5). `because`: first, retry, failover, or resend_after_doubt."""
 
     attempt: UUID
     provider: str
@@ -471,15 +471,18 @@ def start_attempt(state: State, intent: Intent, origin: Origin) -> Facts:
         address_hash=intent.address_hash,
         digest=intent.digest,
         deadline_at=intent.deadline_at,
-        because=_because(state),
+        because=_because(state, intent.provider),
     )
     return (started,) if state.rendered == intent.digest else (rendered, started)
 
 
-def _because(state: State) -> str:
+def _because(state: State, provider: str) -> str:
     if not state.attempts:
         return "first"
-    return "resend_after_doubt" if state.attempts[-1].evidence is Evidence.IN_DOUBT else "retry"
+    last = state.attempts[-1]
+    if last.evidence is Evidence.IN_DOUBT:
+        return "resend_after_doubt"
+    return "retry" if last.provider == provider else "failover"
 
 
 def settle(state: State, attempt_id: UUID, outcome: Outcome, origin: Origin, *, retry_at: datetime) -> Facts:

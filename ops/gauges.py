@@ -14,6 +14,7 @@ from ledger.errors import LedgerError
 from ledger.follower import View
 from ledger.set_aside import SetAside
 from ledger.store import Store
+from providers import limits
 
 # How many weeks from the next one on have their partition, up to the first that has none; more than 60 count as 60.
 _WEEKS_AHEAD = """
@@ -61,6 +62,19 @@ class Gauges:
         self._connections = Gauge(
             "notification_database_pool", "Connections of the reading pool.", ("state",), registry=registry
         )
+        by_provider = ("provider",)
+        self._breaker = Gauge(
+            "notification_provider_breaker_open",
+            "1 while calls of the provider are stopped because they failed.",
+            by_provider,
+            registry=registry,
+        )
+        self._shut = Gauge(
+            "notification_provider_shut_seconds",
+            "How long the provider is still not to be called: its breaker, or a pause that it asked for.",
+            by_provider,
+            registry=registry,
+        )
         self._weeks = Gauge(
             "notification_database_weeks_ahead",
             "Weeks after this one that have their partition: at 0 nothing can be taken in once this week is over.",
@@ -81,8 +95,12 @@ class Gauges:
         async with self._store.connection() as connection:
             depths = await agenda.depth(connection)
             lag = await follower.lag(connection, self._view)
+            providers = await limits.states(connection)
             ((weeks,),) = await (await connection.execute(_WEEKS_AHEAD)).fetchall()
         self._weeks.set(weeks)
+        for provider in providers:
+            self._breaker.labels(provider.provider).set(provider.tripped)
+            self._shut.labels(provider.provider).set(provider.shut_for)
         for gauge in (self._due, self._rows, self._oldest):
             gauge.clear()
         for depth in depths:

@@ -65,6 +65,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="The SES configuration set whose events are published to SNS.")
     ] = ""
     ses_endpoint_url: Annotated[str, Meta(description="Another address of the SES API (a VPC endpoint, a fake).")] = ""
+    ses_rate: Annotated[
+        float,
+        Meta(
+            description="Mails a second by SES, over all processes together; 0 = as many as it takes. Set it to the "
+            "account's own maximum send rate.",
+            ge=0,
+        ),
+    ] = 0
     ses_topic_arns: Annotated[str, Meta(description="The SNS topics whose reports are taken, separated by commas.")] = (
         ""
     )

@@ -43,6 +43,7 @@ from ops.gauges import Gauges
 from ops.serving import serving
 from ops.settings import Settings
 from projections.notification_log import NotificationLog
+from providers.guard import Guard, Route
 from providers.ses import Ses
 from providers.ses_callbacks import SesCallbacks
 from providers.sns import Fetcher, Verifier
@@ -167,12 +168,7 @@ class Roles:
         stored = await given.ledger.store.installation()
         if stored is None or stored[0] != settings.installation:
             raise OperationError("INSTALLATION differs from the database's own: a copied database mails nobody")
-        provider = await Ses.open(
-            region=settings.aws_region,
-            endpoint_url=settings.ses_endpoint_url or None,
-            configuration_set=settings.ses_configuration_set or None,
-            max_connections=settings.delivery_slots,
-        )
+        route = await self._email()
         deliver = Deliver(
             given.ledger,
             Renderer(
@@ -180,7 +176,7 @@ class Roles:
                 messages=_messages(settings),
                 default_locale=given.catalogue.locale,
             ),
-            provider,
+            route,
             allowed=AllowList(settings.allow_list()),
             metrics=given.metrics,
         )
@@ -192,7 +188,17 @@ class Roles:
             deliver.stop()
             worker.stop()
             await asyncio.wait([task])
-            await provider.aclose()
+            await route.aclose()
+
+    async def _email(self) -> Route:
+        settings = self._parts.settings
+        ses = await Ses.open(
+            region=settings.aws_region,
+            endpoint_url=settings.ses_endpoint_url or None,
+            configuration_set=settings.ses_configuration_set or None,
+            max_connections=settings.delivery_slots,
+        )
+        return Route([Guard(ses, self._parts.ledger.store.connection, rate=settings.ses_rate or None)])
 
     @asynccontextmanager
     async def _ingest(self) -> AsyncIterator[None]:

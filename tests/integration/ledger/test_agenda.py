@@ -34,7 +34,7 @@ async def make_due(
 async def claimed(
     connection: Connection, *, limit: int = 100, owner: UUID = OWNER, lease: timedelta = LEASE
 ) -> list[Claim]:
-    return await agenda.claim(connection, Channel.EMAIL, owner=owner, limit=limit, lease=lease)
+    return await agenda.claim(connection, Channel.EMAIL, tuple(Lane), owner=owner, limit=limit, lease=lease)
 
 
 def ids(claims: Iterable[Claim]) -> set[UUID]:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from ledger import agenda
 from ledger.errors import Refusal
 from ledger.store import Encoded, Store
-from ledger.values import Channel
+from ledger.values import Channel, Lane
 from tests.integration.ledger.parts import Connection, agenda_row, new_id, rows, stored, value
 
 ONE_DATABASE = True
@@ -25,7 +25,7 @@ async def _version(application: Connection) -> int:
 
 
 async def _claim(application: Connection, owner: UUID) -> None:
-    assert await agenda.claim(application, Channel.EMAIL, owner=owner, limit=10, lease=LEASE)
+    assert await agenda.claim(application, Channel.EMAIL, tuple(Lane), owner=owner, limit=10, lease=LEASE)
 
 
 async def _lease(application: Connection) -> tuple[Any, ...]:

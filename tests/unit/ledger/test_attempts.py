@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from ledger import notification as n
@@ -55,6 +56,14 @@ def test_the_same_words_are_not_recorded_again():
     (started,) = n.start_attempt(state, intent(SECOND, deadline=20), origin(6))
     assert isinstance(started, n.AttemptStarted)
     assert started.because == "retry"
+
+
+def test_an_attempt_by_another_provider_after_a_refusal_says_so():
+    state = settled(sending(), Postponed("throttled"))
+    by_another = msgspec.structs.replace(intent(SECOND, deadline=20), provider="smtp")
+    (started,) = n.start_attempt(state, by_another, origin(6))
+    assert isinstance(started, n.AttemptStarted)
+    assert started.because == "failover"
 
 
 def test_other_words_are_recorded_again():

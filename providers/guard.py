@@ -1,0 +1,209 @@
+"""What stands before every call of a provider: its rate and its breaker; and a channel's providers in their order."""
+
+import time
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+
+import msgspec
+import structlog
+
+from ledger.errors import LedgerError
+from ledger.values import Accepted, Channel, InDoubt, Lane, Outcome, Postponed, Refused
+from providers.contract import Provider, Sending
+from providers.limits import Connect, Limits
+
+# So many calls in a row that the provider did not answer as it should open its breaker.
+FAILURES = 5
+# What was reserved and not used is void after this (promise I20 counts on it).
+_VOID_AFTER = 1.0
+# Of a limited rate a block is at most this long; of an unlimited one it only says how soon an open breaker is seen.
+_BLOCK_SECONDS = 0.1
+_UNLIMITED_BLOCK = 1_000
+# Nobody waits longer than this for a provider that only asks for quiet.
+_LONGEST_REST = timedelta(minutes=1)
+# While nothing can be sent, so many items are still looked at, so often: what has expired or was left open must end.
+_TRICKLE, _TRICKLE_EVERY = 16, 1.0
+# How soon to look again when others hold all that there is.
+_LOOK_AGAIN = timedelta(milliseconds=50)
+
+_ALL = tuple(Lane)
+
+_log = structlog.get_logger("providers.guard")
+
+
+class Guard:
+    """One provider's gate in this process. A call needs a token of its rate in hand, and its breaker closed."""
+
+    def __init__(self, provider: Provider, connect: Connect, *, rate: float | None = None) -> None:
+        self.provider = provider
+        self._limited = rate is not None
+        self._block = _UNLIMITED_BLOCK if rate is None else max(1, int(rate * _BLOCK_SECONDS))
+        self._limits = Limits(connect, provider.name, rate=rate, burst=self._block, probe=provider.deadline * 2)
+        self._tokens = 0
+        self._promised = 0
+        self._void_at = 0.0
+        self._next_at = 0.0
+        self._probing = False
+        self._failures = 0
+        self.shut = False
+
+    @property
+    def wait(self) -> timedelta:
+        """How long until it is worth asking for a token again."""
+        return timedelta(seconds=max(0.0, self._next_at - time.monotonic()))
+
+    async def room(self, wanted: int) -> int:
+        """Return for how many more calls there are tokens, at most `wanted`; they are reserved when none is in hand.
+
+        Raises UnavailableError when the database does not answer.
+        """
+        now = time.monotonic()
+        if now >= self._void_at:
+            self._tokens = self._promised = 0
+        if not self._tokens and now >= self._next_at and self._promised < self._block:
+            await self._reserve(min(wanted, self._block - self._promised) if self._limited else self._block)
+        return min(wanted, self._tokens)
+
+    def promise(self, count: int) -> None:
+        """Keep tokens for items that are on their way to `take`."""
+        kept = min(count, self._tokens)
+        self._tokens -= kept
+        self._promised += kept
+
+    def take(self) -> bool:
+        """Take a token for one call; False when there is none."""
+        if time.monotonic() >= self._void_at or self.shut:
+            return False
+        if self._promised:
+            self._promised -= 1
+        elif self._tokens:
+            self._tokens -= 1
+        else:
+            return False
+        return True
+
+    async def send(self, sending: Sending) -> Outcome:
+        """Make the call, and let its outcome move the breaker."""
+        outcome = await self.provider.send(sending)
+        try:
+            await self._learn(outcome)
+        except LedgerError as exc:
+            _log.warning("breaker_not_told", provider=self.provider.name, error=type(exc).__name__)
+        return outcome
+
+    async def _reserve(self, wanted: int) -> None:
+        asked_at = time.monotonic()
+        grant = await self._limits.reserve(wanted)
+        self.shut = grant.shut
+        self._probing = grant.probe
+        self._tokens += grant.calls
+        if grant.calls:
+            self._void_at = asked_at + _VOID_AFTER
+        else:
+            self._next_at = asked_at + max(grant.wait, _LOOK_AGAIN).total_seconds()
+
+    async def _learn(self, outcome: Outcome) -> None:
+        match outcome:
+            case Accepted() | Refused():
+                self._failures = 0
+                if self._probing:
+                    self._probing = False
+                    await self._limits.close()
+                    _log.info("breaker_closed", provider=self.provider.name)
+            case Postponed(ours=False, retry_after=timedelta() as pause) if pause:
+                await self._limits.rest(min(pause, _LONGEST_REST))
+                self._drop()
+            case Postponed(code=cause, ours=ours):
+                await self._failed(cause, enough=1 if ours else FAILURES)
+            case InDoubt(cause=cause):
+                await self._failed(cause, enough=FAILURES)
+
+    async def _failed(self, cause: str, *, enough: int) -> None:
+        self._failures += 1
+        if self._failures < enough and not self._probing:
+            return
+        self._failures = 0
+        self._probing = False
+        await self._limits.trip(cause)
+        self._drop()
+        _log.error("breaker_opened", provider=self.provider.name, cause=cause)
+
+    def _drop(self) -> None:
+        """Forget what is in hand: the row says something else by now."""
+        self._tokens = self._promised = 0
+        self._void_at = self._next_at = 0.0
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """How many items of which lanes may be claimed now; `wait` is how long until it is worth asking again.
+
+    Without a `guard` there is no token for them: they are looked at, and wait unless they end without being sent.
+    """
+
+    lanes: tuple[Lane, ...]
+    limit: int
+    guard: Guard | None = None
+    wait: timedelta = timedelta(0)
+
+    def promise(self, count: int) -> None:
+        """Keep tokens for so many items that were claimed."""
+        if self.guard is not None:
+            self.guard.promise(count)
+
+
+class Route:
+    """The providers of a channel in their order. What must not wait (`failover`) takes the next when one is shut."""
+
+    def __init__(self, guards: Sequence[Guard], *, failover: Collection[Lane] = ()) -> None:
+        self._guards = guards
+        self._failover = frozenset(failover)
+        self._trickle_at = 0.0
+        self.channel: Channel = guards[0].provider.channel
+
+    async def admit(self, wanted: int) -> Admission:
+        """Say what may be claimed. Raises UnavailableError."""
+        first, *others = self._guards
+        if limit := await first.room(wanted):
+            return Admission(_ALL, limit, first)
+        if first.shut and time.monotonic() >= self._trickle_at:
+            self._trickle_at = time.monotonic() + _TRICKLE_EVERY
+            return Admission(_ALL, min(wanted, _TRICKLE))
+        for guard in others if first.shut and self._failover else ():
+            if limit := await guard.room(wanted):
+                return Admission(tuple(lane for lane in _ALL if lane in self._failover), limit, guard)
+        return Admission((), 0, wait=max(_LOOK_AGAIN, min(guard.wait for guard in self._guards)))
+
+    async def take(self, lane: Lane, tried: Sequence[str]) -> Guard | None:
+        """Take a token of the provider whose turn it is for an item that was tried so; None when it has to wait.
+
+        Raises UnavailableError.
+        """
+        for guard in self._in_turn(lane, tried):
+            if guard.take() or (await guard.room(1) and guard.take()):
+                return guard
+            if not guard.shut:
+                return None
+        return None
+
+    def wait(self, lane: Lane, tried: Sequence[str]) -> timedelta:
+        """How long an item that got no token should wait."""
+        return max(_LOOK_AGAIN, min(guard.wait for guard in self._in_turn(lane, tried)))
+
+    def at_once(self, lane: Lane, tried: Sequence[str]) -> bool:
+        """Whether another provider's turn is next, so that nothing need be waited for."""
+        following = self._in_turn(lane, tried)[0]
+        return following.provider.name not in tried and not following.shut
+
+    def is_failover(self, guard: Guard) -> bool:
+        """Whether it is not the first of the route."""
+        return guard is not self._guards[0]
+
+    def _in_turn(self, lane: Lane, tried: Sequence[str]) -> list[Guard]:
+        if lane not in self._failover:
+            return [self._guards[0]]
+        return sorted(self._guards, key=lambda guard: tried.count(guard.provider.name))
+
+    async def aclose(self) -> None:
+        """Close the providers' connections."""
+        for guard in self._guards:
+            await guard.provider.aclose()
