@@ -15,7 +15,7 @@ from ledger.agenda import Claim
 from ledger.errors import LedgerError, UnknownTopicError
 from ledger.ledger import Ledger, Loaded
 from ledger.signals import AGENDA, Signals
-from ledger.values import Channel
+from ledger.values import Channel, Lane
 from providers.guard import Admission
 
 LEASE = timedelta(seconds=60)
@@ -27,6 +27,9 @@ _AFTER_TROUBLE = timedelta(seconds=5)
 _LOOK_AHEAD = timedelta(milliseconds=250)
 _AGAIN_AT_MOST = 20
 _STARTED_AT_ONCE = 32
+# What can wait never holds all slots, however slow a provider is: a code for a sign-in finds one free.
+_BULK = frozenset({Lane.NORMAL, Lane.LOW})
+_BULK_SHARE = 0.75
 
 _log = structlog.get_logger("handlers.worker")
 
@@ -61,6 +64,7 @@ class _Item(msgspec.Struct, frozen=True):
     """What a task has in hand, and whether it is `prepared` (see Handler)."""
 
     notification: UUID
+    lane: Lane
     prepared: asyncio.Event
 
 
@@ -137,13 +141,19 @@ class Worker:
             claims = await agenda.claim(
                 connection,
                 self._handler.channel,
-                admission.lanes,
+                self._most(admission),
                 owner=self._owner,
                 limit=admission.limit,
                 lease=self._lease,
             )
         admission.promise(len(claims))
         return [Lease(claim, self._owner, ends_at) for claim in claims]
+
+    def _most(self, admission: Admission) -> dict[Lane, int]:
+        """How many of each lane may be claimed: what can wait leaves some slots to what cannot."""
+        bulk = sum(item.lane in _BULK for item in self._tasks.values())
+        left = max(0, int(self._slots * _BULK_SHARE) - bulk)
+        return {lane: min(admission.limit, left) if lane in _BULK else admission.limit for lane in admission.lanes}
 
     async def _take_up_again(self) -> None:
         """Take up what was claimed and never settled. Any of it may have ended its process: so it is claimed one by
@@ -190,7 +200,7 @@ class Worker:
     def _start(self, lease: Lease, loaded: Loaded | Exception | None) -> asyncio.Event:
         prepared = asyncio.Event()
         task = asyncio.create_task(self._handle(lease, loaded, prepared), name=f"item-{lease.claim.notification}")
-        self._tasks[task] = _Item(lease.claim.notification, prepared)
+        self._tasks[task] = _Item(lease.claim.notification, lease.claim.lane, prepared)
         task.add_done_callback(self._tasks.pop)
         return prepared
 

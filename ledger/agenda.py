@@ -1,6 +1,6 @@
 """What is due: claimed by competing workers, each row by one of them at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,17 +16,17 @@ from ledger.values import Channel, Lane
 _CLAIM = """
 WITH relaxed AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
 due AS (
-    SELECT c.notification FROM unnest(%(lanes)b::text[]) WITH ORDINALITY AS l (lane, rank)
+    SELECT c.notification FROM unnest(%(lanes)b::text[], %(most)b::int[]) WITH ORDINALITY AS l (lane, most, rank)
     CROSS JOIN LATERAL (
         SELECT a.notification, a.claimable_at FROM ledger.agenda a
         WHERE a.channel = %(channel)b AND a.lane = l.lane AND a.claimable_at <= now() AND a.claims = 0
-        ORDER BY a.claimable_at LIMIT %(limit)b FOR UPDATE SKIP LOCKED
+        ORDER BY a.claimable_at LIMIT least(l.most, %(limit)b::int) FOR UPDATE SKIP LOCKED
     ) AS c
     ORDER BY l.rank, c.claimable_at LIMIT %(limit)b
 )
 UPDATE ledger.agenda a SET owner = %(owner)b, claims = a.claims + 1, lease_until = now() + %(lease)b
 FROM due, relaxed WHERE a.notification = due.notification
-RETURNING a.notification, a.claims, a.version
+RETURNING a.notification, a.claims, a.version, a.lane
 """
 # Claim one row that was claimed before and not settled.
 _CLAIM_AGAIN = """
@@ -35,7 +35,7 @@ WHERE notification = (
     SELECT notification FROM ledger.agenda
     WHERE channel = %(channel)b AND claims > 0 AND claimable_at <= now()
     ORDER BY claimable_at LIMIT 1 FOR UPDATE SKIP LOCKED
-) RETURNING notification, claims, version
+) RETURNING notification, claims, version, lane
 """
 # When the next row of a channel can be claimed, and whether one waits that was claimed before.
 _NEXT = """
@@ -70,6 +70,7 @@ class Claim(msgspec.Struct, frozen=True):
     notification: UUID
     claims: int
     version: int
+    lane: Lane
 
 
 class Depth(msgspec.Struct, frozen=True):
@@ -85,21 +86,24 @@ class Depth(msgspec.Struct, frozen=True):
 async def claim(
     connection: AsyncConnection[Any],
     channel: Channel,
-    lanes: Sequence[Lane],
+    most: Mapping[Lane, int],
     *,
     owner: UUID,
     limit: int,
     lease: timedelta,
 ) -> list[Claim]:
-    """Take up to `limit` due rows of a channel that no process has ended with; the first lane goes first."""
+    """Take up to `limit` due rows of a channel that no process has ended with, of each lane at most so many; the first
+    lane goes first.
+    """
     given = {
-        "lanes": arrays.Texts([lane.value for lane in lanes]),
+        "lanes": arrays.Texts([lane.value for lane in most]),
+        "most": arrays.Integers(list(most.values())),
         "channel": channel.value,
         "limit": limit,
         "owner": owner,
         "lease": lease,
     }
-    return [Claim(*row) for row in await (await connection.execute(_CLAIM, given, binary=True)).fetchall()]
+    return [_claim(row) for row in await (await connection.execute(_CLAIM, given, binary=True)).fetchall()]
 
 
 async def claim_again(
@@ -111,7 +115,11 @@ async def claim_again(
     """
     given = {"channel": channel.value, "owner": owner, "lease": lease}
     row = await (await connection.execute(_CLAIM_AGAIN, given, binary=True)).fetchone()
-    return Claim(*row) if row else None
+    return _claim(row) if row else None
+
+
+def _claim(row: tuple[UUID, int, int, str]) -> Claim:
+    return Claim(*row[:3], Lane(row[3]))
 
 
 class Next(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ ONE_DATABASE = True
 
 LEASE = timedelta(minutes=1)
 OVER = timedelta(seconds=-1)
+MOST = dict.fromkeys(Lane, 1_000)
 OWNER, OTHER = uuid4(), uuid4()
 
 
@@ -34,7 +35,7 @@ async def make_due(
 async def claimed(
     connection: Connection, *, limit: int = 100, owner: UUID = OWNER, lease: timedelta = LEASE
 ) -> list[Claim]:
-    return await agenda.claim(connection, Channel.EMAIL, tuple(Lane), owner=owner, limit=limit, lease=lease)
+    return await agenda.claim(connection, Channel.EMAIL, MOST, owner=owner, limit=limit, lease=lease)
 
 
 def ids(claims: Iterable[Claim]) -> set[UUID]:
@@ -45,7 +46,7 @@ async def test_what_is_due_is_claimed_with_its_version_and_then_is_not_there(sto
     (due,) = await make_due(store)
     await make_due(store, seconds=60)
     await make_due(store, channel=Channel.SMS)
-    assert await claimed(application) == [Claim(due, 1, 1)]
+    assert await claimed(application) == [Claim(due, 1, 1, Lane.NORMAL)]
     assert await claimed(application, owner=OTHER) == []
 
 
@@ -90,11 +91,11 @@ async def test_a_row_that_another_holds_is_passed_over_and_not_waited_for(
 
 async def test_i13_a_lease_that_has_ended_makes_a_row_claimable_again_and_counts(store: Store, application: Connection):
     (due,) = await make_due(store)
-    assert await claimed(application, lease=OVER) == [Claim(due, 1, 1)]
+    assert await claimed(application, lease=OVER) == [Claim(due, 1, 1, Lane.NORMAL)]
     for number in (2, 3):
         assert await claimed(application) == []
         again = await agenda.claim_again(application, Channel.EMAIL, owner=uuid4(), lease=OVER)
-        assert again == Claim(due, number, 1)
+        assert again == Claim(due, number, 1, Lane.NORMAL)
 
 
 async def test_i15_of_what_was_claimed_before_one_row_is_claimed_and_charged_at_a_time(
@@ -133,7 +134,7 @@ async def test_i13_what_was_claimed_and_never_arrived_is_given_back(store: Store
     await claimed(application, limit=2)
     await claimed(application, owner=OTHER)
     await agenda.give_back_lost(application, owner=OWNER, in_hand=[in_hand])
-    assert await claimed(application) == [Claim(lost, 1, 1)]
+    assert await claimed(application) == [Claim(lost, 1, 1, Lane.NORMAL)]
     assert others
 
 

@@ -25,7 +25,9 @@ async def _version(application: Connection) -> int:
 
 
 async def _claim(application: Connection, owner: UUID) -> None:
-    assert await agenda.claim(application, Channel.EMAIL, tuple(Lane), owner=owner, limit=10, lease=LEASE)
+    assert await agenda.claim(
+        application, Channel.EMAIL, dict.fromkeys(Lane, 1_000), owner=owner, limit=10, lease=LEASE
+    )
 
 
 async def _lease(application: Connection) -> tuple[Any, ...]:

@@ -1,0 +1,84 @@
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from handlers.worker import Lease, Worker
+from ledger.ledger import Ledger, Loaded
+from ledger.signals import Signals
+from ledger.values import Channel, Lane
+from providers.guard import Admission
+from tests.integration.ledger.parts import begun, running_ledger
+from tests.support.postgres import Database
+from tests.support.service import until
+
+SLOTS = 8
+
+
+class Hanging:
+    """A handler whose provider never answers before `answers` is set."""
+
+    channel = Channel.EMAIL
+
+    def __init__(self) -> None:
+        self.in_hand: Counter[Lane] = Counter()
+        self.answers = asyncio.Event()
+
+    async def admit(self, free: int) -> Admission:
+        return Admission(tuple(Lane), free)
+
+    async def handle(self, lease: Lease, loaded: Loaded, prepared: asyncio.Event) -> None:
+        assert lease.claim.lane is loaded.state.requested.lane
+        prepared.set()
+        self.in_hand[loaded.state.requested.lane] += 1
+        await self.answers.wait()
+
+
+class ShutOut(Hanging):
+    """A handler whose providers are all shut."""
+
+    asked = 0
+
+    async def admit(self, free: int) -> Admission:
+        assert free <= SLOTS
+        self.asked += 1
+        return Admission((), 0, wait=timedelta(milliseconds=20))
+
+
+@pytest.fixture
+async def ledger(database: Database) -> AsyncIterator[Ledger]:
+    async with running_ledger(database.url) as ledger:
+        yield ledger
+
+
+async def ask_for(ledger: Ledger, count: int, lane: Lane) -> None:
+    await asyncio.gather(*(ledger.append(begun(lane=lane)) for _ in range(count)))
+
+
+async def test_i21_what_can_wait_never_holds_all_slots_however_long_its_provider_hangs(
+    ledger: Ledger, database: Database
+):
+    handler = Hanging()
+    worker = Worker(ledger, handler, Signals(database.url), slots=SLOTS)
+    await ask_for(ledger, 3 * SLOTS, Lane.LOW)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: handler.in_hand[Lane.LOW] == SLOTS * 3 // 4, "the share of what can wait")
+    await ask_for(ledger, 1, Lane.URGENT)
+    await until(lambda: handler.in_hand[Lane.URGENT] == 1, "the urgent one")
+    assert handler.in_hand == {Lane.LOW: SLOTS * 3 // 4, Lane.URGENT: 1}
+    handler.answers.set()
+    worker.stop()
+    await running
+
+
+async def test_nothing_is_claimed_while_no_provider_may_be_called(ledger: Ledger, database: Database):
+    handler = ShutOut()
+    worker = Worker(ledger, handler, Signals(database.url), slots=SLOTS)
+    await ask_for(ledger, SLOTS, Lane.URGENT)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: handler.asked > 3, "some turns")
+    worker.stop()
+    await running
+    assert not handler.in_hand
