@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from handlers.metrics import Metrics
 from handlers.worker import Lease, give_back
 from ledger import notification
-from ledger.decision import Decision, SaidContent
+from ledger.decision import Decision, Guard, SaidContent
 from ledger.errors import LedgerError, UnstorableError
 from ledger.ledger import Ledger, Loaded
 from ledger.notification import Facts, Intent, Origin, State
@@ -22,7 +22,7 @@ from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Suppress, judge
 from ledger.values import Channel, Outcome, Personal, Postponed
 from providers.contract import Provider, Sending
-from providers.guard import Admission, Guard, Route
+from providers.guard import Admission, Gate, Route
 from templates.rendering import Rendered, Renderer, RenderError
 
 SET_ASIDE_AFTER = 5
@@ -74,7 +74,7 @@ class Deliver:
     async def _send_or_end(self, lease: Lease, loaded: Loaded, prepared: asyncio.Event) -> None:
         requested = loaded.state.requested
         personal = requested.personal if isinstance(requested.personal, Personal) else Personal()
-        verdict = judge(requested, personal.address, self._allowed)
+        verdict = judge(requested, personal.address, self._allowed, loaded.suppression)
         if isinstance(verdict, Suppress):
             said = (verdict.rule, POLICY_VERSION, verdict.inputs)
             await self._record(lease, loaded, lambda state, at: notification.suppress(state, said, at))
@@ -92,22 +92,22 @@ class Deliver:
     ) -> None:
         """Token, intent, request, outcome: in this order, whatever happens between them (promises I5 and I6)."""
         lane, tried = loaded.state.requested.lane, _tried(loaded.state)
-        guard = await self._route.take(lane, tried)
-        if guard is None:
+        gate = await self._route.take(lane, tried)
+        if gate is None:
             await give_back(self._ledger, lease, self._route.wait(lane, tried))
             return
-        if self._route.is_failover(guard):
-            self._metrics.failovers.labels(self.channel.value, guard.provider.name).inc()
+        if self._route.is_failover(gate):
+            self._metrics.failovers.labels(self.channel.value, gate.provider.name).inc()
         attempt = uuid4()
         started = await self._ledger.change(
-            loaded.stream, self._intent(attempt, guard.provider, rendered, address=address), known=loaded
+            loaded.stream, self._intent(attempt, gate.provider, rendered, address=address), known=loaded
         )
         prepared.set()
         if started is None or started.state.attempt(attempt) is None:
             await self._record(lease, started or loaded, lambda _state, _at: ())
             return
         sending = Sending(notification=loaded.stream, attempt=attempt, address=address, content=rendered.content)
-        outcome = await self._request(lease, guard, sending)
+        outcome = await self._request(lease, gate, sending)
         await self._settle(lease, started, attempt, outcome)
 
     def _intent(
@@ -116,6 +116,8 @@ class Deliver:
         digest = rendered.content.digest()
 
         def decide(loaded: Loaded, now: datetime) -> Decision | None:
+            if loaded.suppression is not None and loaded.suppression.applies:
+                return None
             intent = Intent(
                 attempt=attempt,
                 provider=provider.name,
@@ -129,19 +131,23 @@ class Deliver:
             if not facts:
                 return None
             is_new = loaded.state.rendered != digest
-            return Decision(facts=loaded.next(facts), contents=_said(loaded, rendered, digest) if is_new else ())
+            return Decision(
+                facts=loaded.next(facts),
+                guards=_guards(loaded),
+                contents=_said(loaded, rendered, digest) if is_new else (),
+            )
 
         return decide
 
-    async def _request(self, lease: Lease, guard: Guard, sending: Sending) -> Outcome:
+    async def _request(self, lease: Lease, gate: Gate, sending: Sending) -> Outcome:
         """Make the one request of this attempt, unless it could outlive the lease or we are stopping."""
         if self._stopping:
             return Postponed("stopped_before_sending", retry_after=timedelta(0))
-        if lease.left() < guard.provider.deadline + _MARGIN:
+        if lease.left() < gate.provider.deadline + _MARGIN:
             return Postponed("too_late_in_the_lease", retry_after=timedelta(0))
         began = time.monotonic()
-        outcome = await guard.send(sending)
-        self._count(guard.provider.name, outcome, time.monotonic() - began)
+        outcome = await gate.send(sending)
+        self._count(gate.provider.name, outcome, time.monotonic() - began)
         return outcome
 
     def _count(self, provider: str, outcome: Outcome, seconds: float) -> None:
@@ -199,6 +205,12 @@ class Deliver:
 
 def _origin(now: datetime) -> Origin:
     return Origin(now=now, cause="agenda", by=_BY)
+
+
+def _guards(loaded: Loaded) -> tuple[Guard, ...]:
+    """What was read for the decision to send must not have moved when the intent is stored (promise I7)."""
+    known = loaded.suppression
+    return () if known is None else (Guard(known.stream, known.version),)
 
 
 def _said(loaded: Loaded, rendered: Rendered, digest: bytes) -> tuple[SaidContent, ...]:

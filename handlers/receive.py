@@ -9,11 +9,12 @@ import structlog
 
 from handlers.metrics import Metrics
 from ledger import notification
-from ledger.decision import Decision
+from ledger.decision import Decision, NewFact
 from ledger.errors import UnavailableError, UnknownTopicError
 from ledger.ledger import Ledger, Loaded
 from ledger.notification import Origin, State
 from ledger.set_aside import SetAside
+from ledger.suppression import Reason, list_address
 from ledger.values import Report, ReportKind
 
 _log = structlog.get_logger("handlers.receive")
@@ -70,7 +71,9 @@ class Receive:
             origin = Origin(now=now, cause=f"report:{report.key}", by=report.provider)
             facts = notification.report(loaded.state, attempt, report, origin)
             result = "recorded" if facts else _without_fact(loaded.state, attempt, report)
-            return Decision(facts=loaded.next(facts)) if facts else None
+            return (
+                Decision(facts=(*loaded.next(facts), *_suppressed(loaded, attempt, report, origin))) if facts else None
+            )
 
         try:
             loaded = await self._ledger.change(stream, decide)
@@ -83,6 +86,16 @@ class Receive:
 
     def _count(self, report: Report, result: str) -> None:
         self._metrics.reports.labels(report.provider, report.kind.value, result).inc()
+
+
+def _suppressed(loaded: Loaded, attempt: UUID, report: Report, origin: Origin) -> tuple[NewFact, ...]:
+    """List the address with the report that forbids to use it: in one commit, so that no send comes between them."""
+    known = loaded.suppression
+    if not report.suppresses or known is None:
+        return ()
+    reason = Reason.COMPLAINT if report.kind is ReportKind.COMPLAINED else Reason.HARD_BOUNCE
+    facts = list_address(known, reason, origin, notification=loaded.stream, attempt=attempt)
+    return tuple(NewFact(known.stream, known.version + 1 + place, fact) for place, fact in enumerate(facts))
 
 
 def _without_fact(state: State, attempt: UUID, report: Report) -> str:

@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import cast
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -22,7 +23,8 @@ from ledger.lookup import Lookup
 from ledger.mapping import FactMapper, content_bound_to, unseal
 from ledger.signals import AGENDA, FACTS, Signals
 from ledger.store import Encoded, Row, Store, Taken
-from ledger.values import Content, Personal
+from ledger.suppression import Listed, Suppression, fold, stream_of
+from ledger.values import Channel, Content, Personal
 
 _TRIES = 5
 _AT_ONCE = timedelta(seconds=1)
@@ -31,11 +33,15 @@ _DECIDE_AGAIN = {Refusal.VERSION, Refusal.PREDECESSOR, Refusal.GUARD}
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
-    """A notification as it was read; `key` is its person's data key, None when that was destroyed."""
+    """A notification as it was read; `key` is its person's data key, None when that was destroyed.
+
+    `suppression` is what is known of its address, None while it has none.
+    """
 
     stream: UUID
     state: n.State
     key: DataKey | None
+    suppression: Suppression | None
     read_at: datetime
     clock: float
 
@@ -56,6 +62,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, state=state)
 
 
+_Address = tuple[Channel, str]
 Decide = Callable[[Loaded, datetime], Decision | None]
 
 
@@ -111,12 +118,38 @@ class Ledger:
             by_stream[row.stream].append(row)
         clock = time.monotonic()
         folded = {stream: self._fold(rows) for stream, rows in by_stream.items()}
-        recipients = {state.requested.recipient for state in folded.values() if isinstance(state, n.State)}
-        keys = await self._keys_of(sorted(recipients))
+        states = [state for state in folded.values() if isinstance(state, n.State)]
+        keys, suppressions = await asyncio.gather(
+            self._keys_of(sorted({state.requested.recipient for state in states})), self._suppressions_of(states)
+        )
         return {
-            stream: state if isinstance(state, Exception) else _loaded(by_stream[stream], state, keys, clock)
+            stream: state
+            if isinstance(state, Exception)
+            else _loaded(by_stream[stream], state, keys, suppressions, clock)
             for stream, state in folded.items()
         }
+
+    async def _suppressions_of(self, states: Iterable[n.State]) -> dict[_Address, Suppression | Exception]:
+        """Read what is known of the addresses of some notifications."""
+        addresses = {address for state in states if (address := _address(state)) is not None}
+        empty = {
+            stream_of(self.identity, *address): Suppression(
+                stream=stream_of(self.identity, *address), channel=address[0], address_hash=address[1]
+            )
+            for address in addresses
+        }
+        facts: dict[UUID, list[Row]] = defaultdict(list)
+        for row in await self.store.load(empty):
+            facts[row.stream].append(row)
+        return {
+            (one.channel, one.address_hash): self._fold_suppression(one, facts[stream]) for stream, one in empty.items()
+        }
+
+    def _fold_suppression(self, empty: Suppression, rows: Sequence[Row]) -> Suppression | Exception:
+        try:
+            return fold(empty, [cast("Listed", self._mapper.decode(row.topic, row.state)) for row in rows])
+        except (UnknownTopicError, msgspec.DecodeError, ValueError) as exc:
+            return exc
 
     async def _keys_of(self, recipients: Sequence[str]) -> dict[str, DataKey | KeyUnavailableError]:
         """Read keys; one that does not open (wrapped by a key that we were not given) spoils none of the others."""
@@ -240,17 +273,30 @@ class Ledger:
         return msgspec.json.decode(zstandard.decompress(body), type=Content)
 
 
+def _address(state: n.State) -> _Address | None:
+    known = state.requested.address_hash
+    return None if known is None else (state.requested.channel, known)
+
+
 def _loaded(
-    rows: Sequence[Row], state: n.State, keys: Mapping[str, DataKey | KeyUnavailableError], clock: float
-) -> Loaded | KeyUnavailableError:
+    rows: Sequence[Row],
+    state: n.State,
+    keys: Mapping[str, DataKey | KeyUnavailableError],
+    suppressions: Mapping[_Address, Suppression | Exception],
+    clock: float,
+) -> Loaded | Exception:
     stream, key = rows[0].stream, keys.get(state.requested.recipient)
     if isinstance(key, KeyUnavailableError):
         return key
+    address = _address(state)
+    suppression = None if address is None else suppressions[address]
+    if isinstance(suppression, Exception):
+        return suppression
     try:
         opened = msgspec.structs.replace(state, requested=unseal(state.requested, stream, key=key))
     except KeyUnavailableError as exc:
         return exc
-    return Loaded(stream=stream, state=opened, key=key, read_at=rows[0].now, clock=clock)
+    return Loaded(stream=stream, state=opened, key=key, suppression=suppression, read_at=rows[0].now, clock=clock)
 
 
 def _unmoved(decision: Decision, known: Mapping[UUID, Loaded]) -> list[Guard]:

@@ -9,6 +9,7 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 
 from ledger import notification as n
+from ledger import suppression
 from ledger.errors import KeyUnavailableError, UnknownTopicError
 from ledger.keys import DataKey, Keyring
 from ledger.values import REDACTED, Personal, Redacted
@@ -34,6 +35,7 @@ TOPICS: dict[str, type[n.Fact]] = {
     "notification.opened": n.Opened,
     "notification.clicked": n.Clicked,
     "notification.unsubscribed": n.Unsubscribed,
+    "suppression.listed": suppression.Listed,
 }
 
 # Old topic -> (the topic that took its place, how its fields become the new ones).

@@ -3,9 +3,10 @@
 import msgspec
 
 from ledger.notification import Requested
+from ledger.suppression import Listed, Suppression
 from ledger.values import Category
 
-VERSION = "2026-11"
+VERSION = "2026-11-22"
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -33,10 +34,14 @@ class AllowList(msgspec.Struct, frozen=True):
         return "*" in self.entries or address in self.entries or address.rpartition("@")[2] in self.entries
 
 
-def judge(requested: Requested, address: str | None, allowed: AllowList) -> Verdict:
+def judge(
+    requested: Requested, address: str | None, allowed: AllowList, suppression: Suppression | None = None
+) -> Verdict:
     """Apply the rules in their order; the first that forbids decides."""
     if not requested.template_version:
         return Suppress("no_template", {"template": requested.template, "locale": requested.locale})
+    if suppression is not None and suppression.applies is not None:
+        return Suppress("suppressed_address", _evidence(suppression, suppression.applies))
     if requested.category is Category.MARKETING:
         return Suppress("no_consent", {"category": requested.category.value, "consent": "none recorded"})
     if address is None:
@@ -44,3 +49,13 @@ def judge(requested: Requested, address: str | None, allowed: AllowList) -> Verd
     if not allowed.allows(address):
         return Suppress("not_allowed_here", {"address_hash": requested.address_hash or ""})
     return Send()
+
+
+def _evidence(suppression: Suppression, listed: Listed) -> dict[str, str]:
+    return {
+        "reason": listed.reason.value,
+        "since": listed.recorded_at.isoformat(),
+        "stream": str(suppression.stream),
+        "version": str(suppression.version),
+        "notification": str(listed.notification),
+    }

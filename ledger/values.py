@@ -146,7 +146,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A verified report of a provider. The same event always has the same `key`; `reference` is the provider's id.
 
     `notification` and `attempt` are the ids that we sent along, None where the provider did not return them.
-    `evidence` holds the provider's codes only: never an address, never free text that may carry one.
+    `evidence` holds the provider's codes only: never an address, never free text that may carry one. `suppresses` =
+    the address must not be written to any more (a hard bounce, a complaint).
     """
 
     provider: str
@@ -157,6 +158,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     attempt: UUID | None = None
     occurred_at: datetime | None = None
     evidence: dict[str, str] = {}
+    suppresses: bool = False
 
 
 def utc(moment: datetime) -> datetime:

@@ -43,7 +43,7 @@ from ops.gauges import Gauges
 from ops.serving import serving
 from ops.settings import Settings
 from projections.notification_log import NotificationLog
-from providers.guard import Guard, Route
+from providers.guard import Gate, Route
 from providers.ses import Ses
 from providers.ses_callbacks import SesCallbacks
 from providers.sns import Fetcher, Verifier
@@ -198,7 +198,7 @@ class Roles:
             configuration_set=settings.ses_configuration_set or None,
             max_connections=settings.delivery_slots,
         )
-        return Route([Guard(ses, self._parts.ledger.store.connection, rate=settings.ses_rate or None)])
+        return Route([Gate(ses, self._parts.ledger.store.connection, rate=settings.ses_rate or None)])
 
     @asynccontextmanager
     async def _ingest(self) -> AsyncIterator[None]:

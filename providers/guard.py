@@ -31,7 +31,7 @@ _ALL = tuple(Lane)
 _log = structlog.get_logger("providers.guard")
 
 
-class Guard:
+class Gate:
     """One provider's gate in this process. A call needs a token of its rate in hand, and its breaker closed."""
 
     def __init__(self, provider: Provider, connect: Connect, *, rate: float | None = None) -> None:
@@ -137,73 +137,73 @@ class Guard:
 class Admission(msgspec.Struct, frozen=True):
     """How many items of which lanes may be claimed now; `wait` is how long until it is worth asking again.
 
-    Without a `guard` there is no token for them: they are looked at, and wait unless they end without being sent.
+    Without a `gate` there is no token for them: they are looked at, and wait unless they end without being sent.
     """
 
     lanes: tuple[Lane, ...]
     limit: int
-    guard: Guard | None = None
+    gate: Gate | None = None
     wait: timedelta = timedelta(0)
 
     def promise(self, count: int) -> None:
         """Keep tokens for so many items that were claimed."""
-        if self.guard is not None:
-            self.guard.promise(count)
+        if self.gate is not None:
+            self.gate.promise(count)
 
 
 class Route:
     """The providers of a channel in their order. What must not wait (`failover`) takes the next when one is shut."""
 
-    def __init__(self, guards: Sequence[Guard], *, failover: Collection[Lane] = ()) -> None:
-        self._guards = guards
+    def __init__(self, gates: Sequence[Gate], *, failover: Collection[Lane] = ()) -> None:
+        self._gates = gates
         self._failover = frozenset(failover)
         self._trickle_at = 0.0
-        self.channel: Channel = guards[0].provider.channel
+        self.channel: Channel = gates[0].provider.channel
 
     async def admit(self, wanted: int) -> Admission:
         """Say what may be claimed. Raises UnavailableError."""
-        first, *others = self._guards
+        first, *others = self._gates
         if limit := await first.room(wanted):
             return Admission(_ALL, limit, first)
         if first.shut and time.monotonic() >= self._trickle_at:
             self._trickle_at = time.monotonic() + _TRICKLE_EVERY
             return Admission(_ALL, min(wanted, _TRICKLE))
-        for guard in others if first.shut and self._failover else ():
-            if limit := await guard.room(wanted):
-                return Admission(tuple(lane for lane in _ALL if lane in self._failover), limit, guard)
-        return Admission((), 0, wait=max(_LOOK_AGAIN, min(guard.wait for guard in self._guards)))
+        for gate in others if first.shut and self._failover else ():
+            if limit := await gate.room(wanted):
+                return Admission(tuple(lane for lane in _ALL if lane in self._failover), limit, gate)
+        return Admission((), 0, wait=max(_LOOK_AGAIN, min(gate.wait for gate in self._gates)))
 
-    async def take(self, lane: Lane, tried: Sequence[str]) -> Guard | None:
+    async def take(self, lane: Lane, tried: Sequence[str]) -> Gate | None:
         """Take a token of the provider whose turn it is for an item that was tried so; None when it has to wait.
 
         Raises UnavailableError.
         """
-        for guard in self._in_turn(lane, tried):
-            if guard.take() or (await guard.room(1) and guard.take()):
-                return guard
-            if not guard.shut:
+        for gate in self._in_turn(lane, tried):
+            if gate.take() or (await gate.room(1) and gate.take()):
+                return gate
+            if not gate.shut:
                 return None
         return None
 
     def wait(self, lane: Lane, tried: Sequence[str]) -> timedelta:
         """How long an item that got no token should wait."""
-        return max(_LOOK_AGAIN, min(guard.wait for guard in self._in_turn(lane, tried)))
+        return max(_LOOK_AGAIN, min(gate.wait for gate in self._in_turn(lane, tried)))
 
     def at_once(self, lane: Lane, tried: Sequence[str]) -> bool:
         """Whether another provider's turn is next, so that nothing need be waited for."""
         following = self._in_turn(lane, tried)[0]
         return following.provider.name not in tried and not following.shut
 
-    def is_failover(self, guard: Guard) -> bool:
+    def is_failover(self, gate: Gate) -> bool:
         """Whether it is not the first of the route."""
-        return guard is not self._guards[0]
+        return gate is not self._gates[0]
 
-    def _in_turn(self, lane: Lane, tried: Sequence[str]) -> list[Guard]:
+    def _in_turn(self, lane: Lane, tried: Sequence[str]) -> list[Gate]:
         if lane not in self._failover:
-            return [self._guards[0]]
-        return sorted(self._guards, key=lambda guard: tried.count(guard.provider.name))
+            return [self._gates[0]]
+        return sorted(self._gates, key=lambda gate: tried.count(gate.provider.name))
 
     async def aclose(self) -> None:
         """Close the providers' connections."""
-        for guard in self._guards:
-            await guard.provider.aclose()
+        for gate in self._gates:
+            await gate.provider.aclose()

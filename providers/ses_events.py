@@ -175,6 +175,7 @@ def read(event: Event, kind: str) -> Sequence[Report]:
             attempt=identifier(tags, "attempt"),
             occurred_at=moment,
             evidence=found,
+            suppresses=suppresses(part),
         )
         for place, found in enumerate(evidence(part))
     ]
@@ -202,6 +203,17 @@ def faults(message: str) -> list[str]:
         except (msgspec.ValidationError, RecursionError) as error:
             wrong.append(f"Message: {name}: {error}")
     return wrong or ["Message: not an event"]
+
+
+def suppresses(part: Part) -> bool:
+    """Whether the address must not be written to any more. `not-spam` is a person who takes a complaint back."""
+    match part:
+        case Bounce():
+            return part.bounce_type == "Permanent"
+        case Complaint():
+            return part.complaint_feedback_type != "not-spam"
+        case _:
+            return False
 
 
 def evidence(part: Part) -> list[Evidence]:

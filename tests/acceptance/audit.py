@@ -1,5 +1,6 @@
 """An outside look at what was done: the log, the agenda and the provider's own record of requests must agree."""
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -11,9 +12,11 @@ import psycopg
 from psycopg.rows import dict_row
 
 from ledger import notification as n
+from ledger.ids import is_standing
 from ledger.mapping import FactMapper, Recorded
 from ledger.notification import AttemptFailed, AttemptInDoubt, AttemptStarted, Dispatched, NotificationFact
 from ledger.status import Status
+from ledger.suppression import Listed
 from providers.fakes.ses import FakeSes
 from providers.fakes.ses_log import Request
 from tests.acceptance.traffic import Message
@@ -48,13 +51,15 @@ class Audit:
     def __init__(self, url: str, requests: Sequence[Request]) -> None:
         self.requests = list(requests)
         self.streams: dict[UUID, list[Recorded]] = defaultdict(list)
+        self.standing: dict[UUID, list[Recorded]] = defaultdict(list)
         mapper = FactMapper()
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("SET default_transaction_isolation TO 'repeatable read'")
             with connection.transaction():
                 for stream, version, topic, state, position in connection.execute(FACTS):
                     fact: Any = mapper.decode(topic, bytes(state))
-                    self.streams[stream].append(Recorded(stream, version, topic, fact, position))
+                    kept = self.standing if is_standing(stream) else self.streams
+                    kept[stream].append(Recorded(stream, version, topic, fact, position))
                 self.agenda = {row[0]: Row(n.Due(*row[1:4]), row[4]) for row in connection.execute(AGENDA)}
                 self.intake = {row[0].hex() for row in connection.execute("SELECT key FROM ledger.intake")}
         self.states = {stream: _folded(facts) for stream, facts in self.streams.items()}
@@ -90,7 +95,7 @@ class Audit:
 
     def violations(self) -> list[str]:
         """Everything that breaks a promise, in words; empty = sound."""
-        checks = (self._order(), self._origin(), self._attempts(), self._sent(), self._agenda())
+        checks = (self._order(), self._origin(), self._attempts(), self._sent(), self._suppressed(), self._agenda())
         return [fault for check in checks for fault in check]
 
     def _order(self) -> Iterator[str]:
@@ -132,6 +137,22 @@ class Audit:
             taken = [started.attempt for started in _of(facts, AttemptStarted) if str(started.attempt) in accepted]
             if set(taken[:-1]) - doubted:
                 yield f"I6 {stream}: taken twice without a recorded doubt"
+
+    def _suppressed(self) -> Iterator[str]:
+        listed = {
+            fact.address_hash: recorded.position or 0
+            for facts in self.standing.values()
+            for recorded in reversed(facts)
+            for fact in [recorded.fact]
+            if isinstance(fact, Listed)
+        }
+        for stream, facts in self.streams.items():
+            for recorded in facts:
+                fact = recorded.fact
+                if isinstance(fact, AttemptStarted) and (recorded.position or 0) > listed.get(
+                    fact.address_hash, sys.maxsize
+                ):
+                    yield f"I7 {stream}: an attempt after its address was suppressed"
 
     def _agenda(self) -> Iterator[str]:
         for stream, state in self.states.items():

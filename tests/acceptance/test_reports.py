@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,9 @@ LATE = Behaviour(delay=timedelta(seconds=2))
 # A recipient of whom the fake reports nothing by itself.
 SILENT = "timeout+{}@sandbox.example"
 UNMATCHED = "SELECT count(*) FROM ledger.unmatched_report"
+REPORTED = """
+SELECT count(*) FROM ledger.stored_events WHERE topic IN ('notification.bounced', 'notification.delivered')
+"""
 COMPLETE = ["requested", "rendered", "attempt_started", "dispatched", "delivered"]
 
 
@@ -104,3 +108,22 @@ async def test_i06_a_report_settles_a_doubt_and_nothing_is_sent_again(
     assert audit.violations() == []
     assert [audit.history(stream) for stream in audit.streams] == [[*COMPLETE[:3], "attempt_in_doubt", *COMPLETE[3:]]]
     assert (len(fake.requests), len(audit.agenda)) == (1, 0)
+
+
+async def test_i07_after_a_hard_bounce_nothing_more_goes_to_the_address_and_all_others_get_theirs(
+    reporting: Service, database: Database, fake: FakeSes
+):
+    gone, *others = addresses = [f"{name}@sandbox.example" for name in ("bounce", "soft-bounce", "success")]
+    await take_in(database.url, [message("OrderShippedEvent", userEmail=address) for address in addresses])
+    await reporting.start("deliver")
+    await reached(lambda: count(database.url, REPORTED), len(addresses), "reports")
+    await take_in(database.url, [message("PasswordResetRequestedEvent", emailAddress=address) for address in addresses])
+    await until(lambda: unfinished(database.url) == 0, "the end of the second mails")
+    await fake.topic.drained()
+    audit = Audit(database.url, fake.requests)
+    assert audit.violations() == []
+    assert Counter(request.to for request in fake.requests) == {gone: 1, **dict.fromkeys(others, 2)}
+    (suppressed,) = [stream for stream, state in audit.states.items() if state.status is Status.SUPPRESSED]
+    assert audit.history(suppressed) == ["requested", "suppressed"]
+    assert audit.states[suppressed].reason == "suppressed_address"
+    await reporting.stop_all()

@@ -24,7 +24,7 @@ from ops.logs import configure
 from ops.process import stop_on_signals
 from ops.settings import load
 from ops.wiring import CHANNELS, Parts, parts
-from providers.guard import Guard, Route
+from providers.guard import Gate, Route
 from providers.ses import Ses
 from templates.rendering import Rendered, Renderer
 
@@ -76,7 +76,7 @@ async def delivering(given: Parts, *, lease: timedelta, deadline: timedelta, kil
     )
     renderer = KillingRenderer(given, killer)
     allowed = AllowList(given.settings.allow_list())
-    route = Route([Guard(provider, given.ledger.store.connection, rate=given.settings.ses_rate or None)])
+    route = Route([Gate(provider, given.ledger.store.connection, rate=given.settings.ses_rate or None)])
     deliver = Deliver(given.ledger, renderer, route, allowed=allowed, metrics=given.metrics)
     worker = Worker(given.ledger, deliver, given.signals, lease=lease)
     task = asyncio.create_task(worker.run())

@@ -10,7 +10,7 @@ import pytest
 from ledger.store import Store
 from ledger.values import Accepted, InDoubt, Lane, Outcome, Postponed
 from providers.fakes.ses import Behaviour, FakeSes
-from providers.guard import FAILURES, Guard, Route
+from providers.guard import FAILURES, Gate, Route
 from providers.ses import Ses
 from tests.integration.ledger.parts import opened_store
 from tests.integration.providers.vendors import SES
@@ -47,21 +47,21 @@ async def fake() -> AsyncIterator[FakeSes]:
     await fake.stop()
 
 
-async def guard(
+async def gate(
     stack: AsyncExitStack, store: Store, url: str, *, rate: float | None = None, vendor: type[Ses] = Ses
-) -> Guard:
+) -> Gate:
     provider = await vendor.open(region="eu-west-1", endpoint_url=url, access_key_id="key", secret_access_key="none")
     stack.push_async_callback(provider.aclose)
-    return Guard(provider, store.connection, rate=rate)
+    return Gate(provider, store.connection, rate=rate)
 
 
-async def call(one: Guard) -> Outcome:
+async def call(one: Gate) -> Outcome:
     """What an item does with a token in hand."""
     assert one.take()
     return await one.send(msgspec.structs.replace(SES.sending, attempt=uuid4()))
 
 
-async def fail(one: Guard, times: int) -> None:
+async def fail(one: Gate, times: int) -> None:
     for _ in range(times):
         assert await one.room(1)
         assert isinstance(await call(one), InDoubt | Postponed)
@@ -75,7 +75,7 @@ def pause_is_over(database: Database) -> None:
 async def test_calls_that_fail_in_a_row_shut_the_provider_for_every_process(
     stack: AsyncExitStack, store: Store, fake: FakeSes
 ):
-    one, other = [await guard(stack, store, fake.url) for _ in range(2)]
+    one, other = [await gate(stack, store, fake.url) for _ in range(2)]
     fake.behaviour = GONE
     await fail(one, FAILURES)
     assert [await each.room(5) for each in (one, other)] == [0, 0]
@@ -84,7 +84,7 @@ async def test_calls_that_fail_in_a_row_shut_the_provider_for_every_process(
 
 
 async def test_an_answer_between_failures_starts_the_count_anew(stack: AsyncExitStack, store: Store, fake: FakeSes):
-    one = await guard(stack, store, fake.url)
+    one = await gate(stack, store, fake.url)
     for _ in range(2):
         fake.behaviour = GONE
         await fail(one, FAILURES - 1)
@@ -95,7 +95,7 @@ async def test_an_answer_between_failures_starts_the_count_anew(stack: AsyncExit
 
 
 async def test_one_fault_of_ours_is_enough(stack: AsyncExitStack, store: Store, fake: FakeSes):
-    one = await guard(stack, store, fake.url)
+    one = await gate(stack, store, fake.url)
     fake.behaviour = NO_KEYS
     await fail(one, 1)
     assert await one.room(1) == 0
@@ -104,7 +104,7 @@ async def test_one_fault_of_ours_is_enough(stack: AsyncExitStack, store: Store, 
 async def test_retry_after_shuts_the_provider_for_as_long_as_it_asks(
     stack: AsyncExitStack, store: Store, fake: FakeSes
 ):
-    one = await guard(stack, store, fake.url)
+    one = await gate(stack, store, fake.url)
     fake.behaviour = QUIET
     await fail(one, 1)
     assert await one.room(1) == 0
@@ -114,7 +114,7 @@ async def test_retry_after_shuts_the_provider_for_as_long_as_it_asks(
 async def test_a_probe_that_is_answered_opens_the_provider_again(
     stack: AsyncExitStack, store: Store, fake: FakeSes, database: Database
 ):
-    one = await guard(stack, store, fake.url)
+    one = await gate(stack, store, fake.url)
     fake.behaviour = GONE
     await fail(one, FAILURES)
     pause_is_over(database)
@@ -127,7 +127,7 @@ async def test_a_probe_that_is_answered_opens_the_provider_again(
 async def test_a_probe_that_fails_shuts_it_at_once(
     stack: AsyncExitStack, store: Store, fake: FakeSes, database: Database
 ):
-    one = await guard(stack, store, fake.url)
+    one = await gate(stack, store, fake.url)
     fake.behaviour = GONE
     await fail(one, FAILURES)
     pause_is_over(database)
@@ -139,7 +139,7 @@ async def test_a_probe_that_fails_shuts_it_at_once(
 async def test_tokens_that_are_promised_to_items_are_not_offered_again(
     stack: AsyncExitStack, store: Store, fake: FakeSes
 ):
-    one = await guard(stack, store, fake.url, rate=40.0)
+    one = await gate(stack, store, fake.url, rate=40.0)
     assert await one.room(10) == 4
     one.promise(3)
     assert await one.room(10) == 1
@@ -150,16 +150,16 @@ async def test_what_must_not_wait_takes_the_next_provider_and_the_rest_waits(
     stack: AsyncExitStack, store: Store, fake: FakeSes
 ):
     dead = f"http://127.0.0.1:{free_port()}"
-    first = await guard(stack, store, dead)
-    second = await guard(stack, store, fake.url, vendor=Second)
+    first = await gate(stack, store, dead)
+    second = await gate(stack, store, fake.url, vendor=Second)
     route = Route([first, second], failover=[Lane.URGENT])
     assert (await route.admit(10)).lanes == tuple(Lane)
     await fail(first, FAILURES)
     looked_at = await route.admit(100)
-    assert (looked_at.guard, looked_at.lanes) == (None, tuple(Lane)), "what has expired must still end"
+    assert (looked_at.gate, looked_at.lanes) == (None, tuple(Lane)), "what has expired must still end"
     assert looked_at.limit < 100
     admission = await route.admit(10)
-    assert (admission.guard, admission.lanes, admission.limit) == (second, (Lane.URGENT,), 10)
+    assert (admission.gate, admission.lanes, admission.limit) == (second, (Lane.URGENT,), 10)
     assert await route.take(Lane.URGENT, []) is second
     assert await route.take(Lane.LOW, []) is None
     assert route.wait(Lane.LOW, []) > timedelta(0)
@@ -168,8 +168,8 @@ async def test_what_must_not_wait_takes_the_next_provider_and_the_rest_waits(
 async def test_a_rate_that_is_used_up_is_no_reason_to_take_the_next_provider(
     stack: AsyncExitStack, store: Store, fake: FakeSes
 ):
-    first = await guard(stack, store, fake.url, rate=0.01)
-    second = await guard(stack, store, fake.url, vendor=Second)
+    first = await gate(stack, store, fake.url, rate=0.01)
+    second = await gate(stack, store, fake.url, vendor=Second)
     route = Route([first, second], failover=[Lane.URGENT])
     assert await route.take(Lane.URGENT, []) is first
     assert await route.take(Lane.URGENT, []) is None
@@ -179,8 +179,8 @@ async def test_a_rate_that_is_used_up_is_no_reason_to_take_the_next_provider(
 async def test_after_a_certain_refusal_it_is_the_next_providers_turn(
     stack: AsyncExitStack, store: Store, fake: FakeSes
 ):
-    first = await guard(stack, store, fake.url)
-    second = await guard(stack, store, fake.url, vendor=Second)
+    first = await gate(stack, store, fake.url)
+    second = await gate(stack, store, fake.url, vendor=Second)
     route = Route([first, second], failover=[Lane.URGENT])
     assert route.at_once(Lane.URGENT, ["ses"])
     assert await route.take(Lane.URGENT, ["ses"]) is second

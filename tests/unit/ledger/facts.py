@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from ledger import notification as n
+from ledger import suppression
 from ledger.values import Category, Channel, DoubtPolicy, Lane, Personal
 
 STREAM = UUID("019e0000-0000-7000-8000-000000000001")
@@ -23,7 +24,7 @@ _REPORTED: dict[str, Any] = {
     "evidence": {"code": "250"},
 }
 
-FACTS: dict[str, n.NotificationFact] = {
+FACTS: dict[str, Any] = {
     "notification.requested": n.Requested(
         **_ALL,
         type="order_shipped",
@@ -76,4 +77,12 @@ FACTS: dict[str, n.NotificationFact] = {
     "notification.opened": n.Opened(**_REPORTED),
     "notification.clicked": n.Clicked(**_REPORTED),
     "notification.unsubscribed": n.Unsubscribed(**_REPORTED),
+    "suppression.listed": suppression.Listed(
+        **_ALL,
+        channel=Channel.EMAIL,
+        address_hash="ab" * 16,
+        reason=suppression.Reason.HARD_BOUNCE,
+        notification=STREAM,
+        attempt=ATTEMPT,
+    ),
 }

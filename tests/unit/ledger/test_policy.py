@@ -3,8 +3,10 @@
 import pytest
 
 from ledger.policy import AllowList, Send, Suppress, judge
+from ledger.suppression import Reason
 from ledger.values import Category
-from tests.unit.ledger.samples import requested
+from tests.unit.ledger.samples import at, requested
+from tests.unit.ledger.test_suppression import BOUNCED, suppressed
 
 EVERYONE = AllowList(frozenset({"*"}))
 NOBODY = AllowList(frozenset())
@@ -26,6 +28,25 @@ def test_marketing_needs_a_consent_that_nobody_can_record_yet():
 
 def test_a_person_without_an_address_is_not_written_to():
     assert judge(requested(), None, EVERYONE) == Suppress("no_address", {"channel": "email"})
+
+
+def test_i07_an_address_on_the_suppression_list_is_not_written_to_whatever_the_category():
+    listed = suppressed(Reason.COMPLAINT)
+    verdict = judge(requested(category=Category.SECURITY), "ada@example.com", EVERYONE, listed)
+    assert verdict == Suppress(
+        "suppressed_address",
+        {
+            "reason": "complaint",
+            "since": at(0).isoformat(),
+            "stream": str(listed.stream),
+            "version": "1",
+            "notification": str(BOUNCED),
+        },
+    )
+
+
+def test_an_address_of_which_nothing_is_known_may_be_written_to():
+    assert judge(requested(), "ada@example.com", EVERYONE, suppressed()) == Send()
 
 
 def test_i18_who_is_not_allowed_here_is_named_by_a_hash():

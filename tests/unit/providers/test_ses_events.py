@@ -91,7 +91,25 @@ def test_each_event_is_a_report_of_its_mail_and_attempt(kind: str):
         attempt=ATTEMPT,
         occurred_at=moment,
         evidence=EVIDENCE.get(kind, {}),
+        suppresses=kind in {"Bounce", "Complaint"},
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "changes", "suppresses"),
+    [
+        ("Bounce", "bounce", {"bounceType": "Permanent", "bounceSubType": "OnAccountSuppressionList"}, True),
+        ("Bounce", "bounce", {"bounceType": "Transient"}, False),
+        ("Bounce", "bounce", {"bounceType": "Undetermined"}, False),
+        ("Complaint", "complaint", {"complaintFeedbackType": None}, True),
+        ("Complaint", "complaint", {"complaintFeedbackType": "not-spam"}, False),
+    ],
+)
+def test_i07_a_hard_bounce_and_a_complaint_forbid_the_address(
+    kind: str, part: str, changes: dict[str, Any], *, suppresses: bool
+):
+    (report,) = reports(message(kind, **{part: DETAILS[kind][part] | changes}))
+    assert report.suppresses is suppresses
 
 
 def test_every_kind_of_report_has_its_event():

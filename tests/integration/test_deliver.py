@@ -1,0 +1,96 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from handlers.deliver import Deliver
+from handlers.metrics import Metrics
+from handlers.receive import Receive
+from handlers.worker import Lease
+from ledger.agenda import Claim
+from ledger.ledger import Ledger, Loaded
+from ledger.policy import AllowList
+from ledger.status import Status
+from ledger.store import connect
+from ledger.values import Lane, Report, ReportKind
+from providers.fakes.ses import FakeSes
+from providers.guard import Gate, Route
+from providers.ses import Ses
+from templates.catalogue import load
+from templates.rendering import Renderer
+from tests.acceptance.taking import take_in
+from tests.acceptance.traffic import message
+from tests.integration.ledger.parts import Connection, rows, running_ledger, set_aside_in
+from tests.support.postgres import Database
+
+STREAMS = (
+    "SELECT originator_id FROM ledger.stored_events WHERE topic = 'notification.requested' ORDER BY notification_id"
+)
+
+
+@pytest.fixture
+async def ledger(database: Database) -> AsyncIterator[Ledger]:
+    async with running_ledger(database.url) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+async def application(database: Database) -> AsyncIterator[Connection]:
+    async with await connect(database.url) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeSes]:
+    fake = await FakeSes.start()
+    yield fake
+    await fake.stop()
+
+
+@pytest.fixture
+async def deliver(ledger: Ledger, fake: FakeSes) -> AsyncIterator[Deliver]:
+    ses = await Ses.open(region="eu-west-1", endpoint_url=fake.url, access_key_id="key", secret_access_key="none")
+    renderer = Renderer(sender=load(None).sender, default_locale="en")
+    route = Route([Gate(ses, ledger.store.connection)])
+    yield Deliver(ledger, renderer, route, allowed=AllowList(frozenset({"*"})), metrics=Metrics(CollectorRegistry()))
+    await ses.aclose()
+
+
+async def read(ledger: Ledger, stream: UUID) -> Loaded:
+    loaded = await ledger.load(stream)
+    assert loaded is not None
+    return loaded
+
+
+async def handle(deliver: Deliver, loaded: Loaded) -> None:
+    claim = Claim(loaded.stream, 1, loaded.state.version, Lane.NORMAL)
+    await deliver.handle(Lease(claim, uuid4(), time.monotonic() + 60), loaded, asyncio.Event())
+
+
+async def test_i07_what_was_read_before_a_suppression_is_not_sent_after_it(
+    ledger: Ledger, database: Database, deliver: Deliver, fake: FakeSes, application: Connection
+):
+    address = "ada@sandbox.example"
+    await take_in(database.url, [message("OrderShippedEvent", userEmail=address) for _ in range(2)])
+    first, second = [await read(ledger, stream) for (stream,) in await rows(application, STREAMS)]
+    await handle(deliver, first)
+    (attempt,) = (await read(ledger, first.stream)).state.attempts
+    bounce = Report(
+        provider="ses",
+        reference=attempt.reference or "",
+        kind=ReportKind.BOUNCED,
+        key="bounce",
+        notification=first.stream,
+        attempt=attempt.id,
+        suppresses=True,
+    )
+    await Receive(ledger, set_aside_in(ledger.store), Metrics(CollectorRegistry())).reports([bounce])
+    await handle(deliver, second)
+    assert [request.tags["notification"] for request in fake.requests] == [str(first.stream)]
+    now_known = await read(ledger, second.stream)
+    assert now_known.state.attempts == ()
+    await handle(deliver, now_known)
+    assert (await read(ledger, second.stream)).state.status is Status.SUPPRESSED
