@@ -1,5 +1,6 @@
 """What stands before every call of a provider: its rate and its breaker; and a channel's providers in their order."""
 
+import asyncio
 import time
 from collections.abc import Collection, Sequence
 from datetime import timedelta
@@ -45,6 +46,7 @@ class Gate:
         self._next_at = 0.0
         self._probing = False
         self._failures = 0
+        self._asking = asyncio.Lock()
         self.shut = False
 
     @property
@@ -57,11 +59,12 @@ class Gate:
 
         Raises UnavailableError when the database does not answer.
         """
-        now = time.monotonic()
-        if now >= self._void_at:
-            self._tokens = self._promised = 0
-        if not self._tokens and now >= self._next_at and self._promised < self._block:
-            await self._reserve(min(wanted, self._block - self._promised) if self._limited else self._block)
+        async with self._asking:  # who waits here finds what the one before has reserved
+            now = time.monotonic()
+            if now >= self._void_at:
+                self._tokens = self._promised = 0
+            if not self._tokens and now >= self._next_at and self._promised < self._block:
+                await self._reserve(min(wanted, self._block - self._promised) if self._limited else self._block)
         return min(wanted, self._tokens)
 
     def promise(self, count: int) -> None:
@@ -95,9 +98,9 @@ class Gate:
         asked_at = time.monotonic()
         grant = await self._limits.reserve(wanted)
         self.shut = grant.shut
-        self._probing = grant.probe
         self._tokens += grant.calls
         if grant.calls:
+            self._probing = grant.probe
             self._void_at = asked_at + _VOID_AFTER
         else:
             self._next_at = asked_at + max(grant.wait, _LOOK_AGAIN).total_seconds()

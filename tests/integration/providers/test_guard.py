@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -15,7 +16,7 @@ from providers.ses import Ses
 from tests.integration.ledger.parts import opened_store
 from tests.integration.providers.vendors import SES
 from tests.support.postgres import Database
-from tests.support.service import free_port
+from tests.support.service import free_port, until
 
 GONE = Behaviour(status=500, code="InternalFailure")
 NO_KEYS = Behaviour(status=403, code="ExpiredTokenException")
@@ -122,6 +123,28 @@ async def test_a_probe_that_is_answered_opens_the_provider_again(
     assert await one.room(50) == 1
     assert isinstance(await call(one), Accepted)
     assert await one.room(50) == 50
+
+
+async def test_a_probe_counts_also_when_others_asked_while_it_was_under_way(
+    stack: AsyncExitStack, store: Store, fake: FakeSes, database: Database
+):
+    one = await gate(stack, store, fake.url)
+    fake.behaviour = GONE
+    await fail(one, FAILURES)
+    pause_is_over(database)
+    fake.behaviour = Behaviour(delay=timedelta(milliseconds=200))
+    assert await one.room(50) == 1
+    calling = asyncio.create_task(call(one))
+    await until(lambda: len(fake.requests) > FAILURES, "the probe")
+    assert await one.room(50) == 0
+    assert isinstance(await calling, Accepted)
+    await until(lambda: one.wait == timedelta(0), "the next look")
+    assert await one.room(50) == 50
+
+
+async def test_many_that_ask_at_once_reserve_one_block(stack: AsyncExitStack, store: Store, fake: FakeSes):
+    one = await gate(stack, store, fake.url, rate=100.0)
+    assert max(await asyncio.gather(*(one.room(100) for _ in range(30)))) == 10
 
 
 async def test_a_probe_that_fails_shuts_it_at_once(
