@@ -21,6 +21,7 @@ ROUTES = (
     notifications.get_notification,
     notifications.get_history,
     notifications.get_content,
+    notifications.post_release,
     dead_letters.list_dead_letters,
     dead_letters.get_dead_letter,
     dead_letters.replay_dead_letter,

@@ -20,6 +20,7 @@ class Scope(StrEnum):
 
     WRITE = "notifications:write"
     READ = "notifications:read"
+    ACT = "notifications:act"
     PII = "pii:read"
     OPERATIONS = "operations"
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 from litestar import Response, get, post
@@ -24,13 +23,12 @@ from api.problems import (
     TOO_LARGE,
     UNKNOWN_TYPE,
     ProblemError,
-    malformed,
 )
+from api.reasons import reason_in
 from api.schemas import LetterFilters, MaybeWhy, Why
 from api.services import Call, services_of
 from handlers.dead_letters import AlreadyDecidedError, NoSuchLetterError
 from ledger.set_aside import DeadLetter
-from templates.envelope import Fault, MessageRejectedError, is_identifier, read_object
 
 LIMIT = 100
 MOST = 1000
@@ -122,7 +120,7 @@ async def get_dead_letter(request: Call, key: FromPath[str]) -> ShownLetter:
 )
 async def replay_dead_letter(request: Call, key: FromPath[str]) -> Response[Accepted]:
     services = services_of(request)
-    reason = _reason(await request.body(), required=False)
+    reason = reason_in(await request.body(), required=False)
     with _problems():
         result = await services.dead_letters.replay(_key(key), by=_by(request), reason=reason)
     return await answer(services, result)
@@ -138,7 +136,7 @@ async def replay_dead_letter(request: Call, key: FromPath[str]) -> Response[Acce
     problems=[MALFORMED, NOT_FOUND, ALREADY_DECIDED, TOO_LARGE],
 )
 async def discard_dead_letter(request: Call, key: FromPath[str]) -> None:
-    reason = _reason(await request.body(), required=True)
+    reason = reason_in(await request.body(), required=True)
     with _problems():
         await services_of(request).dead_letters.discard(_key(key), by=_by(request), reason=reason)
 
@@ -169,23 +167,6 @@ def _missing() -> ProblemError:
 
 def _by(request: Call) -> str:
     return f"api:{request.user.subject}"
-
-
-def _reason(body: bytes, *, required: bool) -> str:
-    """Return why somebody decides; the body is {"reason": "…"}, and may be absent where no reason is required."""
-    if not body and not required:
-        return ""
-    try:
-        raw, faults = read_object(body or b"{}")
-    except MessageRejectedError as exc:
-        raise (ProblemError(TOO_LARGE) if exc.reason == "too_large" else malformed(*exc.faults)) from None
-    faults += [Fault("", "holds more than a reason")] if set(raw) - {"reason"} else []
-    reason: Any = raw.get("reason")
-    if not is_identifier(reason) if reason is not None else required:
-        faults.append(Fault("reason", "is required" if reason is None else "must be 1 to 200 printable characters"))
-    if faults:
-        raise malformed(*faults)
-    return reason or ""
 
 
 def _shown(letter: DeadLetter, *, body: bytes | None = None) -> ShownLetter:

@@ -1,4 +1,4 @@
-"""GET /v1/notifications/{id}, its history and its content: one notification, folded live, as of any moment."""
+"""/v1/notifications/{id}: one notification folded live, as of any moment, its history, its content, its release."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,22 +6,24 @@ from itertools import takewhile
 from uuid import UUID
 
 import msgspec
-from litestar import get
+from litestar import get, post
 from litestar.params import FromPath
 
 from api import views
 from api.auth import Scope
 from api.disclosure import record_read
 from api.parameters import Parameters
-from api.problems import MALFORMED, NEWER_RELEASE, NOT_FOUND, ProblemError
-from api.schemas import Moment
+from api.problems import MALFORMED, NEWER_RELEASE, NOT_FOUND, NOT_HELD, TOO_LARGE, ProblemError
+from api.reasons import reason_in
+from api.schemas import Moment, Why
 from api.services import Call, Services, services_of
+from handlers.hold import NoSuchNotificationError, NotHeldError, release
 from ledger.errors import UnknownTopicError
 from ledger.keys import DataKey
 from ledger.mapping import FactMapper, unseal
 from ledger.notification import NotificationFact, Requested, State, fold
 from ledger.store import Row
-from ledger.values import Content, Personal, Redacted
+from ledger.values import REDACTED, Content, Personal, Redacted
 
 _MOST_VERSIONS = 2**31
 _MAPPER = FactMapper()
@@ -102,6 +104,29 @@ async def get_content(request: Call, notification_id: FromPath[UUID]) -> SaidCon
     return _said(content, loaded.state.rendered)
 
 
+@post(
+    "/v1/notifications/{notification_id:uuid}/release",
+    status_code=200,
+    scopes=[Scope.ACT],
+    tags=["notifications"],
+    summary="Let a held notification be sent again",
+    body=Why,
+    problems=[MALFORMED, NOT_FOUND, NOT_HELD, TOO_LARGE, NEWER_RELEASE],
+)
+async def post_release(request: Call, notification_id: FromPath[UUID]) -> views.Notification:
+    Parameters.of_query(request.scope, known=()).done()
+    reason = reason_in(await request.body(), required=True)
+    try:
+        after = await release(
+            services_of(request).ledger, notification_id, by=f"api:{request.user.subject}", reason=reason
+        )
+    except NoSuchNotificationError as exc:
+        raise ProblemError(NOT_FOUND, str(exc)) from None
+    except NotHeldError as exc:
+        raise ProblemError(NOT_HELD, str(exc)) from None
+    return views.notification(notification_id, after.state, _opened(after.state.requested), unmasked=False)
+
+
 def _said(content: Content, digest: bytes) -> SaidContent:
     return SaidContent(content.subject, content.html, content.text, content.sender, digest.hex())
 
@@ -137,5 +162,8 @@ async def _key(services: Services, first: NotificationFact | None) -> DataKey | 
 
 
 def _personal(stream: UUID, state: State, key: DataKey | None) -> Personal | Redacted:
-    personal = unseal(state.requested, stream, key=key).personal
-    return Redacted() if isinstance(personal, bytes) else personal
+    return _opened(unseal(state.requested, stream, key=key))
+
+
+def _opened(requested: Requested) -> Personal | Redacted:
+    return REDACTED if isinstance(requested.personal, bytes) else requested.personal

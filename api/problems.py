@@ -40,6 +40,7 @@ NOT_FOUND = Kind("/problems/not-found", 404, "There is no such thing")
 WRONG_METHOD = Kind("/problems/method-not-allowed", 405, "The resource does not know this method")
 CONFLICT = Kind("/problems/conflict", 409, "The same key came with other content before")
 ALREADY_DECIDED = Kind("/problems/already-decided", 409, "Somebody has decided on it before")
+NOT_HELD = Kind("/problems/not-held", 409, "The notification waits for nobody's decision")
 TOO_LARGE = Kind("/problems/too-large", 413, "The body is too large")
 UNKNOWN_TYPE = Kind("/problems/unknown-type", 422, "The catalogue does not know this type")
 UNEXPECTED = Kind("/problems/unexpected", 500, "Something went wrong here")
@@ -56,6 +57,7 @@ KINDS = (
     WRONG_METHOD,
     CONFLICT,
     ALREADY_DECIDED,
+    NOT_HELD,
     TOO_LARGE,
     UNKNOWN_TYPE,
     UNEXPECTED,

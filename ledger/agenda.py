@@ -61,6 +61,15 @@ SELECT channel, lane, count(*) FILTER (WHERE claimable_at <= now()), count(*),
        coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE claimable_at <= now())), 0)::float8
 FROM ledger.agenda GROUP BY channel, lane
 """
+# Doubts that wait for a person: their window is over, and they are due only when nobody will have decided.
+_HELD = """
+SELECT a.notification, a.channel, (convert_from(e.state, 'UTF8')::json ->> 'until')::timestamptz AS since, a.due_at
+FROM ledger.agenda a
+JOIN ledger.stored_events e ON e.originator_id = a.notification AND e.originator_version = a.version
+WHERE a.due_at > now() AND e.topic = 'notification.attempt_in_doubt'
+  AND (convert_from(e.state, 'UTF8')::json ->> 'until')::timestamptz <= now()
+ORDER BY since, a.notification LIMIT %(limit)b
+"""
 _LANES = arrays.Texts([lane.value for lane in Lane])
 
 
@@ -71,6 +80,15 @@ class Claim(msgspec.Struct, frozen=True):
     claims: int
     version: int
     lane: Lane
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A notification that may have been sent and waits for a person to decide, until `ends_at` at the latest."""
+
+    notification: UUID
+    channel: str
+    since: datetime
+    ends_at: datetime
 
 
 class Depth(msgspec.Struct, frozen=True):
@@ -155,3 +173,8 @@ async def give_back_lost(connection: AsyncConnection[Any], *, owner: UUID, in_ha
 async def depth(connection: AsyncConnection[Any]) -> list[Depth]:
     """Count the agenda by channel and lane."""
     return [Depth(*row) for row in await (await connection.execute(_DEPTH, binary=True)).fetchall()]
+
+
+async def held(connection: AsyncConnection[Any], *, limit: int) -> list[Held]:
+    """List what waits for a person, the longest waiting first."""
+    return [Held(*row) for row in await (await connection.execute(_HELD, {"limit": limit}, binary=True)).fetchall()]

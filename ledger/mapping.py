@@ -25,6 +25,7 @@ TOPICS: dict[str, type[n.Fact]] = {
     "notification.dispatched": n.Dispatched,
     "notification.attempt_failed": n.AttemptFailed,
     "notification.attempt_in_doubt": n.AttemptInDoubt,
+    "notification.released": n.Released,
     "notification.failed": n.Failed,
     "notification.expired": n.Expired,
     "notification.delayed": n.Delayed,

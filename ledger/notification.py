@@ -131,6 +131,12 @@ class AttemptInDoubt(Fact, frozen=True, kw_only=True):
     until: datetime
 
 
+class Released(Fact, frozen=True, kw_only=True):
+    """Somebody let a held notification be sent again, and says why."""
+
+    reason: str
+
+
 class Failed(Fact, frozen=True, kw_only=True):
     """We gave up."""
 
@@ -191,6 +197,7 @@ NotificationFact = (
     | Dispatched
     | AttemptFailed
     | AttemptInDoubt
+    | Released
     | Failed
     | Expired
     | Delayed
@@ -209,6 +216,8 @@ Facts = tuple[NotificationFact, ...]
 # ---------------------------------------------------------------------------------------------------------------
 
 KEPT_TRACKING_EVENTS = 20
+# A doubt that is held waits for a person until the notification expires, and for no longer than this.
+HELD_AT_MOST = timedelta(days=7)
 # A person may get as many copies as there are doubts: after three, `resend` has become the greater harm.
 DOUBTS_AT_MOST = 3
 _EVIDENCE_OF: dict[type, Evidence] = {
@@ -251,6 +260,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     changed_at: datetime
     rendered: bytes | None = None
     attempts: tuple[Attempt, ...] = ()
+    released_at: datetime | None = None
     ended: Status | None = None
     reason: str | None = None
 
@@ -298,9 +308,11 @@ def _changes(state: State, fact: NotificationFact) -> dict[str, object]:
     changes: dict[str, object] = {}
     match fact:
         case AttemptStarted():
-            changes = {"attempts": (*state.attempts, _started(fact))}
+            changes = {"attempts": (*state.attempts, _started(fact)), "released_at": None}
         case Rendered():
             changes = {"rendered": fact.digest}
+        case Released():
+            changes = {"released_at": fact.recorded_at}
         case Suppressed():
             changes = {"ended": Status.SUPPRESSED, "reason": fact.rule}
         case Failed():
@@ -533,11 +545,25 @@ def overdue(state: State, origin: Origin) -> Facts:
         return ()
     if _in_doubt(state) and origin.now < _waits_until(state):
         return ()
-    if _is_dropped(state):
-        return (Failed(**origin.stamp(), reason="in_doubt: not sent again"),)
+    if _is_dropped(state) or _is_held(state):
+        reason = "in_doubt: held, and not released" if _is_held(state) else "in_doubt: not sent again"
+        return (Failed(**origin.stamp(), reason=reason),)
     if state.requested.expires_at <= origin.now:
         return (Expired(**origin.stamp()),)
     return ()
+
+
+def held(state: State, now: datetime) -> bool:
+    """Whether a doubt waits for a person: its window is over, and no report has settled it."""
+    until = state.attempts[-1].doubt_until if state.attempts else None
+    return not state.ended and not state.reached and _is_held(state) and until is not None and until <= now
+
+
+def release(state: State, reason: str, origin: Origin) -> Facts:
+    """Let a held notification be sent again; nothing where nothing is held."""
+    if not held(state, origin.now) or state.requested.expires_at <= origin.now:
+        return ()
+    return (Released(**origin.stamp(), reason=reason),)
 
 
 def set_aside(state: State, crashes: int, origin: Origin) -> Facts:
@@ -607,7 +633,7 @@ def next_due(state: State) -> Due | None:
 
 def sendable(state: State, now: datetime) -> bool:
     """Whether an attempt may be started now."""
-    if state.ended or state.reached or _open(state) or _is_dropped(state):
+    if state.ended or state.reached or _open(state) or _is_dropped(state) or _is_held(state):
         return False
     return _waits_until(state) <= now < state.requested.expires_at
 
@@ -631,8 +657,12 @@ def _waits_until(state: State) -> datetime:
     if not state.attempts:
         return state.requested.send_at or state.requested.recorded_at
     last = state.attempts[-1]
-    waits = last.doubt_until if last.evidence is Evidence.IN_DOUBT else last.retry_at
-    return waits or last.started_at
+    if last.evidence is not Evidence.IN_DOUBT:
+        return last.retry_at or last.started_at
+    if state.released_at is not None:
+        return state.released_at
+    until = last.doubt_until or last.started_at
+    return max(until, min(state.requested.expires_at, until + HELD_AT_MOST)) if _is_held(state) else until
 
 
 def _in_doubt(state: State) -> bool:
@@ -642,7 +672,15 @@ def _in_doubt(state: State) -> bool:
 def _is_dropped(state: State) -> bool:
     """Whether a doubt is left as it is: by the policy, or because so many copies may have arrived already."""
     doubts = sum(attempt.evidence is Evidence.IN_DOUBT for attempt in state.attempts)
-    return _in_doubt(state) and (state.requested.doubt is DoubtPolicy.DROP or doubts >= DOUBTS_AT_MOST)
+    policy = state.requested.doubt
+    return _in_doubt(state) and (
+        policy is DoubtPolicy.DROP or (policy is DoubtPolicy.RESEND and doubts >= DOUBTS_AT_MOST)
+    )
+
+
+def _is_held(state: State) -> bool:
+    """Whether a doubt is kept for a person to decide on."""
+    return _in_doubt(state) and state.requested.doubt is DoubtPolicy.HOLD and state.released_at is None
 
 
 def backoff(category: Category, attempts: int, *, jitter: float) -> timedelta:

@@ -40,6 +40,7 @@ class DoubtPolicy(StrEnum):
 
     RESEND = "resend"
     DROP = "drop"
+    HOLD = "hold"
 
 
 class Personal(msgspec.Struct, frozen=True, tag="personal"):

@@ -13,6 +13,8 @@ import msgspec
 import psycopg
 
 from handlers.dead_letters import DeadLetters
+from handlers.hold import release
+from ledger import agenda
 from ledger.errors import LedgerError
 from ledger.keys import KeyEncryption
 from ops import answers, process, sandbox
@@ -143,6 +145,30 @@ def history(notification: UUID, at: datetime | None, version: int | None, *, as_
     """Show every fact of a notification, in order."""
     told = _with_parts(lambda given: answers.history(given.ledger.store, notification, at=at, version=version))
     _print(told, answers.as_lines(told), as_json=as_json)
+
+
+@main.command("held")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@_JSON
+def held_(limit: int, *, as_json: bool) -> None:
+    """List what may have been sent and waits for a person to decide, the longest waiting first."""
+
+    async def listed(given: Parts) -> list[agenda.Held]:
+        async with given.ledger.store.connection() as connection:
+            return await agenda.held(connection, limit=limit)
+
+    found = _with_parts(listed)
+    lines = [f"{one.notification}  {one.channel}  held since {one.since:%Y-%m-%d %H:%M:%S}" for one in found]
+    _print([msgspec.structs.asdict(one) for one in found], lines, as_json=as_json)
+
+
+@main.command("release")
+@click.argument("notification", type=click.UUID)
+@_REASON
+def release_(notification: UUID, reason: str) -> None:
+    """Let a held notification be sent again."""
+    _with_parts(lambda given: release(given.ledger, notification, by="cli", reason=reason))
+    click.echo("released")
 
 
 @main.group("dead-letters")

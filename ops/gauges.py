@@ -26,6 +26,7 @@ WHERE NOT EXISTS (
                               AND inhrelid = to_regclass('ledger.stored_events' || suffix)
 )
 """
+_HELD_COUNTED = 1_000
 _EVERY = timedelta(seconds=5)
 _log = structlog.get_logger("ops.gauges")
 
@@ -50,6 +51,9 @@ class Gauges:
         self._rows = Gauge("notification_agenda_rows", "All rows of the agenda.", lanes, registry=registry)
         self._oldest = Gauge(
             "notification_agenda_oldest_due_seconds", "How long the oldest has been due.", lanes, registry=registry
+        )
+        self._held = Gauge(
+            "notification_agenda_held", "Doubts that wait for a person; 1,000 stands for more.", registry=registry
         )
         self._dead = Gauge(
             "notification_dead_letters_waiting", "Refused messages nobody decided on.", registry=registry
@@ -95,9 +99,11 @@ class Gauges:
         async with self._store.connection() as connection:
             depths = await agenda.depth(connection)
             lag = await follower.lag(connection, self._view)
+            held = await agenda.held(connection, limit=_HELD_COUNTED)
             providers = await limits.states(connection)
             ((weeks,),) = await (await connection.execute(_WEEKS_AHEAD)).fetchall()
         self._weeks.set(weeks)
+        self._held.set(len(held))
         for provider in providers:
             self._breaker.labels(provider.provider).set(provider.tripped)
             self._shut.labels(provider.provider).set(provider.shut_for)

@@ -188,6 +188,7 @@ class _Progress(msgspec.Struct, omit_defaults=True):
     changed_at: datetime
     rendered: bytes | None = None
     attempts: tuple[Attempt, ...] = ()
+    released_at: datetime | None = None
     ended: Status | None = None
     reason: str | None = None
 

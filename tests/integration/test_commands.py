@@ -12,7 +12,8 @@ import pytest
 from ledger.set_aside import Refusal
 from ledger.store import Encoded
 from tests.integration.api.deliveries import message
-from tests.integration.ledger.parts import new_id, now, opened_store, set_aside_in
+from tests.integration.api.test_release import in_doubt
+from tests.integration.ledger.parts import new_id, now, opened_store, running_ledger, set_aside_in
 from tests.support import service as processes
 from tests.support.postgres import Database
 from tests.support.service import Service
@@ -118,3 +119,14 @@ async def test_a_setting_of_the_sandbox_that_is_no_number_is_said_so(service: Se
         assert code == 2
         assert f"Error: Invalid value for '--{name.lower()}'" in said
         assert "Traceback" not in said
+
+
+async def test_what_is_held_is_listed_and_released_at_a_terminal(service: Service, database: Database):
+    async with running_ledger(database.url) as ledger:
+        stream = await in_doubt(ledger)
+    assert str(stream) in (await _said(service, "held"))[1]
+    release = ("release", str(stream), "--reason", "a test")
+    assert await _said(service, *release) == (0, "released\n")
+    code, said = await _said(service, *release)
+    assert (code, said) == (1, "Error: the notification is not held: there is nothing to release\n")
+    assert await _said(service, "held") == (0, "")

@@ -67,6 +67,7 @@ FACTS: dict[str, Any] = {
         **_ALL, attempt=ATTEMPT, kind="postponed", code="throttled", retry_at=_LATER
     ),
     "notification.attempt_in_doubt": n.AttemptInDoubt(**_ALL, attempt=ATTEMPT, doubt="read_timeout", until=_LATER),
+    "notification.released": n.Released(**_ALL, reason="the person has called"),
     "notification.failed": n.Failed(**_ALL, reason="refused: bad_address"),
     "notification.expired": n.Expired(**_ALL),
     "notification.delayed": n.Delayed(**_REPORTED),

@@ -59,6 +59,7 @@ STATES = {
     "retrying": (retrying(), at(20), None),
     "in doubt, to be resent": (in_doubt(), at(901), 901),
     "in doubt, to be dropped": (in_doubt(doubt=DoubtPolicy.DROP), at(901), None),
+    "in doubt, to be held": (in_doubt(doubt=DoubtPolicy.HOLD), at(86_400), None),
     "in doubt beyond its expiry": (in_doubt(expires_at=at(60)), at(901), None),
     "resent after a doubt": (resent(), at(910), None),
     "resent, and the first one arrived": (reported(resent(), told(ReportKind.DELIVERED), attempt=FIRST), at(910), None),

@@ -115,6 +115,7 @@ _ACTIONS = st.one_of(
     st.tuples(st.just("settle"), st.tuples(st.integers(1, 4), _OUTCOMES.filter(bool))),
     st.tuples(st.just("report"), st.tuples(st.integers(1, 4), _KINDS, st.integers(0, 30))),
     st.tuples(st.just("overdue"), st.none()),
+    st.tuples(st.just("release"), st.none()),
     st.tuples(st.just("set_aside"), st.none()),
     st.tuples(st.just("suppress"), st.none()),
     st.tuples(st.just("give_up_rendering"), st.none()),
@@ -133,6 +134,8 @@ def _act(life: Life, action: tuple[str, object]) -> None:
             life.apply(n.report(life.state, UUID(int=number), report, life.origin()))
         case ("overdue", _):
             life.apply(n.overdue(life.state, life.origin()))
+        case ("release", _):
+            life.apply(n.release(life.state, "a test", life.origin()))
         case ("set_aside", _):
             life.apply(n.set_aside(life.state, 6, life.origin()))
         case ("suppress", _):
