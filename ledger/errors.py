@@ -7,6 +7,7 @@ LedgerError
 │   ├── NotCommittedError     it said that it did not commit: the same again, in a moment
 │   └── OutcomeUnknownError   the connection broke: it may or may not have committed
 ├── UnstorableError           the database refuses these very values
+├── UntoldError               the outside did not take all that the log had to tell
 ├── UnknownTopicError         a fact of a release that this one does not know
 └── KeyUnavailableError       a data key cannot be opened with the keys that were given
 """
@@ -55,6 +56,10 @@ class OutcomeUnknownError(UnavailableError):
 
 class UnstorableError(LedgerError):
     """The database refused the values of this decision. Trying again will not help; nothing of it was stored."""
+
+
+class UntoldError(LedgerError):
+    """The outside (a broker) did not take all that the log had to tell. What is left is told again in a moment."""
 
 
 class UnknownTopicError(LedgerError):

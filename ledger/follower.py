@@ -1,11 +1,11 @@
-"""A follower reads the log in order and folds it into a view; rows and position commit together (promise I11)."""
+"""A follower reads the log in order and folds it into a view (promise I11), or tells it to the outside (I14)."""
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from uuid import UUID, uuid4
 
 import msgspec
@@ -13,7 +13,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from ledger.errors import UnavailableError, UnknownTopicError
+from ledger.errors import UnavailableError, UnknownTopicError, UntoldError
 from ledger.mapping import FactMapper, Recorded
 from ledger.signals import FACTS, Signals
 from ledger.store import connect
@@ -99,11 +99,20 @@ _log = structlog.get_logger("ledger.follower")
 _Row = tuple[UUID, int, str, bytes, int]
 
 
-class View(Protocol):
-    """A fold of the log into tables of its own. Another shape of the tables is another version."""
+class Reader(Protocol):
+    """Whoever reads the log in order, known by its name. Another version of it begins at the start of the log."""
 
-    name: str
-    version: int
+    @property
+    def name(self) -> str:
+        """A word: it stands in metrics and logs."""
+
+    @property
+    def version(self) -> int:
+        """A number from 1 on."""
+
+
+class View(Reader, Protocol):
+    """A fold of the log into tables of its own; rows and position commit together. Another shape is another version."""
 
     async def create(self, connection: AsyncConnection[Any]) -> None:
         """Make the tables unless they are there; called in a transaction, one caller at a time."""
@@ -115,8 +124,27 @@ class View(Protocol):
         """
 
 
+@runtime_checkable
+class Outlet(Reader, Protocol):
+    """Tells what the log says to the outside, where no transaction reaches: at least once, and in order."""
+
+    async def tell(self, facts: Sequence[Recorded], *, within: timedelta) -> int:
+        """Tell facts in the order of the log; returns how many of them, from the first one on, have surely arrived.
+
+        Any of them may be told again. It ends within this time. An error that these facts cause is any but
+        UnavailableError, UnknownTopicError and OSError.
+        """
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A reader's name alone, for those who ask how far it has come."""
+
+    name: str
+    version: int
+
+
 class Parked(msgspec.Struct, frozen=True):
-    """A stream that a view could not fold: it is left out from this position on. `reason` holds no values."""
+    """A stream that a reader could not take in: it is left out from this position on. `reason` holds no values."""
 
     stream: UUID
     position: int
@@ -125,35 +153,36 @@ class Parked(msgspec.Struct, frozen=True):
 
 
 class Lag(msgspec.Struct, frozen=True):
-    """How far a view is behind the log, in positions and by the age of the first fact not folded."""
+    """How far a reader is behind the log, in positions and by the age of the first fact not taken in."""
 
     events: int
     age: timedelta
     parked: int
 
 
-async def prepare(connection: AsyncConnection[Any], view: View) -> None:
-    """Make a view's tables and its place in the log unless they are there. Needs an autocommit connection."""
+async def prepare(connection: AsyncConnection[Any], reader: View | Outlet) -> None:
+    """Make a view's tables, and a reader's place in the log, unless they are there. Needs an autocommit connection."""
     async with connection.transaction():
         await connection.execute(_LOCK_VIEWS)
-        await view.create(connection)
-        await connection.execute(_BEGIN_AT_0, _named(view))
+        if not isinstance(reader, Outlet):
+            await reader.create(connection)
+        await connection.execute(_BEGIN_AT_0, _named(reader))
 
 
-async def position(connection: AsyncConnection[Any], view: View) -> int:
-    """Return the last position that a view has folded, 0 when it has not begun."""
-    row = await (await connection.execute(_POSITION, _named(view), binary=True)).fetchone()
+async def position(connection: AsyncConnection[Any], reader: Reader) -> int:
+    """Return the last position that a reader has taken in, 0 when it has not begun."""
+    row = await (await connection.execute(_POSITION, _named(reader), binary=True)).fetchone()
     return int(row[0]) if row else 0
 
 
-async def parked(connection: AsyncConnection[Any], view: View) -> list[Parked]:
-    """List the streams that a view leaves out, the longest parked first."""
-    return [Parked(*row) for row in await (await connection.execute(_PARKED, _named(view), binary=True)).fetchall()]
+async def parked(connection: AsyncConnection[Any], reader: Reader) -> list[Parked]:
+    """List the streams that a reader leaves out, the longest parked first."""
+    return [Parked(*row) for row in await (await connection.execute(_PARKED, _named(reader), binary=True)).fetchall()]
 
 
-async def lag(connection: AsyncConnection[Any], view: View) -> Lag:
-    """Measure from the database, so that it is known also when no process runs the view."""
-    row = await (await connection.execute(_LAG, _named(view), binary=True)).fetchone()
+async def lag(connection: AsyncConnection[Any], reader: Reader) -> Lag:
+    """Measure from the database, so that it is known also when no process runs the reader."""
+    row = await (await connection.execute(_LAG, _named(reader), binary=True)).fetchone()
     if row is None:
         return Lag(0, timedelta(), 0)
     now, folded, head, waiting, left_out = row
@@ -179,7 +208,7 @@ async def unpark(connection: AsyncConnection[Any], view: View, stream: UUID) -> 
 
 
 class Follower:
-    """Runs one view in this process whenever no other process does.
+    """Runs one view or outlet in this process whenever no other process does.
 
     `pace` is the least time between two batches that were not full.
     """
@@ -187,7 +216,7 @@ class Follower:
     def __init__(
         self,
         url: str,
-        view: View,
+        reader: View | Outlet,
         signals: Signals,
         *,
         mapper: FactMapper | None = None,
@@ -196,13 +225,13 @@ class Follower:
         pace: timedelta = PACE,
     ) -> None:
         self._url = url
-        self._view = view
+        self._reader = reader
         self._signals = signals
         self._mapper = mapper or FactMapper()
         self._batch = batch
         self._lease = lease
         self._pace = pace.total_seconds()
-        self._given = {**_named(view), "owner": uuid4(), "lease": lease}
+        self._given = {**_named(reader), "owner": uuid4(), "lease": lease}
         self._position = 0
         self._left_out: set[UUID] = set()
         self._stopping = asyncio.Event()
@@ -210,7 +239,7 @@ class Follower:
 
     def start(self) -> None:
         """Begin to follow."""
-        self._task = asyncio.create_task(self._run(), name=f"follower-{self._view.name}")
+        self._task = asyncio.create_task(self._run(), name=f"follower-{self._reader.name}")
 
     async def stop(self) -> None:
         """Finish the batch in hand, give up the lease, end."""
@@ -226,11 +255,11 @@ class Follower:
             reached = self._position
             try:
                 async with await connect(self._url, options=_SESSION) as connection:
-                    await prepare(connection, self._view)
+                    await prepare(connection, self._reader)
                     await self._follow(connection)
             except Exception as exc:  # noqa: BLE001 - whatever it is, the view must not stand still for ever
                 sqlstate = getattr(exc, "sqlstate", None)
-                _log.warning("follower_lost", view=self._view.name, error=type(exc).__name__, sqlstate=sqlstate)
+                _log.warning("follower_lost", view=self._reader.name, error=type(exc).__name__, sqlstate=sqlstate)
                 pause = _FIRST_PAUSE if self._position > reached else min(pause * 2, _LONGEST_PAUSE)
                 await self._rest(asyncio.sleep(pause))
 
@@ -242,7 +271,7 @@ class Follower:
             try:
                 await self._lead_and_release(connection)
             except UnknownTopicError as exc:
-                _log.error("follower_stands_back", view=self._view.name, topic=exc.topic, position=self._position)
+                _log.error("follower_stands_back", view=self._reader.name, topic=exc.topic, position=self._position)
                 await self._rest(asyncio.sleep(_STAND_BACK))
 
     async def _lead_and_release(self, connection: AsyncConnection[Any]) -> None:
@@ -258,7 +287,7 @@ class Follower:
         if row is None:
             return False
         self._position = row[0]
-        self._left_out = {each.stream for each in await parked(connection, self._view)}
+        self._left_out = {each.stream for each in await parked(connection, self._reader)}
         return True
 
     async def _lead(self, connection: AsyncConnection[Any]) -> None:
@@ -273,13 +302,15 @@ class Follower:
                     return
                 renew_at = begun + self._lease.total_seconds() / 3
             if len(rows) < self._batch:
-                await self._rest(self._signals.wait(FACTS, min(_POLL, self._lease.total_seconds() / 3)))
+                await self._rest(
+                    self._signals.wait(FACTS, min(_POLL, self._lease.total_seconds() / 3), by=self._reader.name)
+                )
                 await self._rest(asyncio.sleep(begun + self._pace - time.monotonic()))
 
     # -- one batch ----------------------------------------------------------------------------------------------
 
     async def _advance(self, connection: AsyncConnection[Any], rows: Sequence[_Row]) -> bool:
-        """Fold a batch, bisected when its facts are at fault; False when another has the lease."""
+        """Take in a batch, bisected when its facts are at fault; False when another has the lease."""
         try:
             return await self._commit(connection, rows)
         except Exception as exc:
@@ -295,13 +326,33 @@ class Follower:
     async def _commit(self, connection: AsyncConnection[Any], rows: Sequence[_Row]) -> bool:
         facts = _decoded(self._mapper, [row for row in rows if row[0] not in self._left_out])
         to = rows[-1][4] if rows else self._position
+        if facts and isinstance(self._reader, Outlet):
+            return await self._tell(connection, self._reader, facts=facts, to=to)
         async with connection.transaction():
             # The fence comes first: of two that hold the same batch the second waits here, touches no row, and goes.
             if not await self._move(connection, to):
                 return False
-            if facts:
-                await self._view.fold(connection, facts)
+            if facts and not isinstance(self._reader, Outlet):
+                await self._reader.fold(connection, facts)
         self._position = to
+        return True
+
+    async def _tell(
+        self, connection: AsyncConnection[Any], outlet: Outlet, *, facts: Sequence[Recorded], to: int
+    ) -> bool:
+        """Tell first and move then, over what has arrived: a crash in between repeats some of it and loses nothing.
+
+        No transaction is open meanwhile. The lease is renewed before, and outlives the telling: one tells at a time.
+        """
+        if not await self._move(connection, self._position):
+            return False
+        told = await outlet.tell(facts, within=self._lease / 2)
+        arrived = to if told == len(facts) else (facts[told - 1].position if told else None) or self._position
+        if not await self._move(connection, arrived):
+            return False
+        self._position = arrived
+        if told < len(facts):
+            raise UntoldError("not everything has arrived outside")
         return True
 
     async def _park(self, connection: AsyncConnection[Any], row: _Row, cause: Exception) -> bool:
@@ -310,9 +361,9 @@ class Follower:
         async with connection.transaction():
             if not await self._move(connection, at):
                 return False
-            given = {**_named(self._view), "stream": stream, "at": at, "reason": reason}
+            given = {**_named(self._reader), "stream": stream, "at": at, "reason": reason}
             await connection.execute(_PARK, given)
-        _log.error("stream_parked", view=self._view.name, notification_id=str(stream), position=at, reason=reason)
+        _log.error("stream_parked", view=self._reader.name, notification_id=str(stream), position=at, reason=reason)
         self._position = at
         self._left_out.add(stream)
         return True
@@ -331,10 +382,10 @@ class Follower:
                 each.cancel()
 
 
-async def caught_up(connection: AsyncConnection[Any], view: View, to: int, *, timeout: timedelta) -> bool:
-    """Wait until a view has folded a position, whichever process runs it; False when that took too long."""
+async def caught_up(connection: AsyncConnection[Any], reader: Reader, to: int, *, timeout: timedelta) -> bool:
+    """Wait until a reader has taken in a position, whichever process runs it; False when that took too long."""
     give_up_at = time.monotonic() + timeout.total_seconds()
-    while await position(connection, view) < to:
+    while await position(connection, reader) < to:
         if time.monotonic() > give_up_at:
             return False
         await asyncio.sleep(_LOOK_AGAIN)
@@ -346,7 +397,7 @@ def _facts_are_at_fault(exc: Exception) -> bool:
     if isinstance(exc, psycopg.Error):
         # 54: a value too long for an index; psycopg counts it among the operational errors.
         return isinstance(exc, psycopg.DataError | psycopg.IntegrityError) or (exc.sqlstate or "").startswith("54")
-    return not isinstance(exc, UnavailableError | OSError)
+    return not isinstance(exc, UnavailableError | UntoldError | OSError)
 
 
 def _decoded(mapper: FactMapper, rows: Sequence[_Row]) -> list[Recorded]:
@@ -355,8 +406,8 @@ def _decoded(mapper: FactMapper, rows: Sequence[_Row]) -> list[Recorded]:
     ]
 
 
-def _named(view: View) -> dict[str, Any]:
-    return {"name": view.name, "version": view.version}
+def _named(reader: Reader) -> dict[str, Any]:
+    return {"name": reader.name, "version": reader.version}
 
 
 class _Recorded(msgspec.Struct):

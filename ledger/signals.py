@@ -31,6 +31,8 @@ class Signals:
     def __init__(self, url: str) -> None:
         self._url = url
         self._events: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        # Of several that wait for one name at their own pace, none is to take the signal of another away.
+        self._shared: dict[str, dict[str, asyncio.Event]] = defaultdict(lambda: defaultdict(asyncio.Event))
         self._outgoing: set[str] = set()
         self._send = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -49,7 +51,8 @@ class Signals:
 
     def wake(self, name: str) -> None:
         """Wake who waits for a name in this process."""
-        self._events[name].set()
+        for event in (self._events[name], *self._shared[name].values()):
+            event.set()
 
     def raise_(self, names: Iterable[str]) -> None:
         """Wake this process now, and the others soon; many signals of one name become one."""
@@ -58,9 +61,9 @@ class Signals:
             self._outgoing.add(name)
         self._send.set()
 
-    async def wait(self, name: str, timeout: float) -> None:
-        """Sleep until the signal or for `timeout` seconds."""
-        event = self._events[name]
+    async def wait(self, name: str, timeout: float, *, by: str = "") -> None:
+        """Sleep until the signal or for `timeout` seconds; those who share a name say who they are."""
+        event = self._shared[name][by] if by else self._events[name]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await event.wait()
@@ -88,11 +91,11 @@ class Signals:
     async def _listen(self, connection: AsyncConnection[Any]) -> None:
         await connection.execute("LISTEN facts")
         await connection.execute("LISTEN agenda")
-        for event in self._events.values():
-            event.set()
+        for name in {*self._events, *self._shared}:
+            self.wake(name)
         async for notice in connection.notifies():
             name = f"{AGENDA}/{notice.payload}" if notice.channel == AGENDA else notice.channel
-            self._events[name].set()
+            self.wake(name)
 
 
 def _channel(name: str) -> tuple[str, str]:

@@ -69,6 +69,16 @@ async def test_a_signal_that_came_before_the_wait_is_not_lost_and_counts_once():
     assert not signals._events[FACTS].is_set()
 
 
+async def test_of_two_that_share_a_name_neither_takes_the_signal_of_the_other_away():
+    signals = Signals("postgresql://nowhere.invalid")
+    for waiter in ("one", "other"):
+        await signals.wait(FACTS, 0, by=waiter)
+    signals.wake(FACTS)
+    async with asyncio.timeout(SOON):
+        for waiter in ("one", "other"):
+            await signals.wait(FACTS, LONG, by=waiter)
+
+
 async def test_a_wait_ends_by_itself():
     async with asyncio.timeout(SOON):
         await Signals("postgresql://nowhere.invalid").wait(FACTS, 0.01)
