@@ -82,6 +82,17 @@ class Metrics:
         self.refused_callbacks = Counter(
             "notification_reports_refused", "Callbacks that were not the provider's.", ("provider",), registry=registry
         )
+        self.published = Counter(
+            "notification_outbox_published",
+            "Status messages by type and result (confirmed; returned, refused, unconfirmed: published again).",
+            ("type", "result"),
+            registry=registry,
+        )
+        self.unrouted = Gauge(
+            "notification_outbox_unrouted",
+            "Status messages that nobody had bound a queue for, kept in `notification.events.unrouted`.",
+            registry=registry,
+        )
         self.maintenance_failures = Counter(
             "notification_maintenance_failures",
             "Runs of a job of the clock that failed; it runs again at its next turn.",

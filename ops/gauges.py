@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from handlers.publish import OUTBOX
 from ledger import agenda, follower
 from ledger.errors import LedgerError
 from ledger.follower import View
@@ -63,6 +64,9 @@ class Gauges:
         self._lag = Gauge("notification_projection_lag_events", "Positions not folded.", named, registry=registry)
         self._age = Gauge("notification_projection_lag_seconds", "Age of the first of them.", named, registry=registry)
         self._parked = Gauge("notification_projection_parked", "Streams left out.", named, registry=registry)
+        self._outbox = Gauge("notification_outbox_depth", "Positions not published.", registry=registry)
+        self._outbox_age = Gauge("notification_outbox_age_seconds", "Age of the first of them.", registry=registry)
+        self._outbox_parked = Gauge("notification_outbox_parked", "Streams left out.", registry=registry)
         self._connections = Gauge(
             "notification_database_pool", "Connections of the reading pool.", ("state",), registry=registry
         )
@@ -101,6 +105,7 @@ class Gauges:
             lag = await follower.lag(connection, self._view)
             held = await agenda.held(connection, limit=_HELD_COUNTED)
             providers = await limits.states(connection)
+            outbox = await follower.lag(connection, OUTBOX)
             ((weeks,),) = await (await connection.execute(_WEEKS_AHEAD)).fetchall()
         self._weeks.set(weeks)
         self._held.set(len(held))
@@ -116,6 +121,9 @@ class Gauges:
         self._lag.labels(self._view.name).set(lag.events)
         self._age.labels(self._view.name).set(lag.age.total_seconds())
         self._parked.labels(self._view.name).set(lag.parked)
+        self._outbox.set(outbox.events)
+        self._outbox_age.set(outbox.age.total_seconds())
+        self._outbox_parked.set(outbox.parked)
         self._dead.set(await self._set_aside.waiting())
         self._unmatched.set(await self._set_aside.unmatched())
         stats = self._pool.get_stats()

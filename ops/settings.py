@@ -28,7 +28,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     application_role: Annotated[str, Meta(description="The role that `migrate` gives the application's rights to.")] = (
         "ledger_app"
     )
-    amqp_url: Annotated[str, Meta(description="RabbitMQ (amqp://…). Absent: messages come over HTTP only.")] = ""
+    amqp_url: Annotated[
+        str,
+        Meta(
+            description="RabbitMQ (amqp://…). Absent: messages come over HTTP only, and status messages are not "
+            "published."
+        ),
+    ] = ""
     installation: Annotated[
         str,
         Meta(

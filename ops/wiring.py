@@ -27,6 +27,7 @@ from handlers.ingest import Ingest
 from handlers.intake import TakeIn
 from handlers.maintain import Maintain
 from handlers.metrics import Metrics
+from handlers.publish import BATCH, Publish, watch_unrouted
 from handlers.receive import Receive
 from handlers.worker import Worker
 from ledger.follower import Follower, prepare
@@ -213,12 +214,28 @@ class Roles:
 
     @asynccontextmanager
     async def _project(self) -> AsyncIterator[None]:
-        follower = Follower(self._parts.settings.database_url, NotificationLog(), self._parts.signals)
-        follower.start()
+        async with AsyncExitStack() as stack:
+            follower = Follower(self._parts.settings.database_url, NotificationLog(), self._parts.signals)
+            follower.start()
+            stack.push_async_callback(follower.stop)
+            if self._parts.settings.amqp_url:
+                await stack.enter_async_context(self._publish())
+            yield
+
+    @asynccontextmanager
+    async def _publish(self) -> AsyncIterator[None]:
+        given, settings = self._parts, self._parts.settings
+        publish = Publish(settings.amqp_url, given.ledger.store, given.metrics)
+        relay = Follower(settings.database_url, publish, given.signals, batch=BATCH)
+        relay.start()
+        watch = self._watch(watch_unrouted(settings.amqp_url, given.metrics), "unrouted")
         try:
             yield
         finally:
-            await follower.stop()
+            watch.cancel()
+            await asyncio.wait([watch])
+            await relay.stop()
+            await publish.aclose()
 
     @asynccontextmanager
     async def _maintain(self) -> AsyncIterator[None]:

@@ -1,6 +1,7 @@
 """The generated parts of the reference, read off the code: `make docs` writes them into the pages anew.
 
-A part stands between `<!-- made by make docs: name -->` and `<!-- end -->`; the text around it is written by people.
+A part stands between `<!-- made by make docs: name -->` and `<!-- end -->`, in YAML as comments; the text around it is
+written by people.
 """
 
 import inspect
@@ -11,6 +12,7 @@ from typing import Any, get_args
 
 import click
 import msgspec
+import yaml
 from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
@@ -20,6 +22,7 @@ from api.auth import PUBLIC, Scope, declared
 from api.health import metrics as metrics_route
 from api.problems import KINDS
 from handlers.metrics import Metrics
+from handlers.status_messages import StatusMessage
 from ledger.mapping import TOPICS
 from ledger.notification import Fact, Reported
 from ledger.status import PRECEDENCE, STRENGTH, Evidence, Status
@@ -31,7 +34,9 @@ from templates.shapes import SCALARS
 from tests.docs.pages import DOCS, ROOT
 
 REFERENCE = DOCS / "reference"
-_PART = re.compile(r"(?P<head><!-- made by make docs: (?P<name>[\w ]+) -->\n).*?(?P<foot><!-- end -->)", re.DOTALL)
+_PART = re.compile(
+    r"(?P<head><!-- made by make docs: (?P<name>[\w ]+) -->\n).*?(?P<foot>(?: *# )?<!-- end -->)", re.DOTALL
+)
 _PROMISE = re.compile(r"def test_((?:i\d\d_)+)(\w+)\(")
 _PROMISES = range(1, 28)
 
@@ -188,6 +193,12 @@ def shapes_part() -> Iterator[str]:
     yield from table(("shape", "a value of it"), [(f"`{name}`", said) for name, (_, said) in SCALARS.items()])
 
 
+def status_messages_part() -> Iterator[str]:
+    _, schemas = msgspec.json.schema_components([StatusMessage], ref_template="#/components/schemas/{name}")
+    written = yaml.safe_dump(schemas, sort_keys=False, width=120, allow_unicode=True)
+    yield from (f"    {line}".rstrip() for line in written.splitlines())
+
+
 def promise_part(number: int) -> Part:
     def part() -> Iterator[str]:
         held = tests_of_promises().get(number, [])
@@ -224,6 +235,7 @@ PARTS: Mapping[str, Part] = {
     "scopes": scopes_part,
     "messages": messages_part,
     "shapes": shapes_part,
+    "status messages": status_messages_part,
     **{f"promise I{number}": promise_part(number) for number in _PROMISES},
 }
 STATUSES = tuple(Status)
@@ -244,7 +256,7 @@ def completed(text: str) -> str:
     """Return a page with its generated parts as the code has them now."""
 
     def made(found: re.Match[str]) -> str:
-        lines = "\n".join(PARTS[found["name"]]()).strip()
+        lines = "\n".join(PARTS[found["name"]]()).strip("\n")
         return f"{found['head']}\n{lines}\n\n{found['foot']}"
 
     return _PART.sub(made, text)
@@ -255,7 +267,7 @@ def parts_in(text: str) -> list[str]:
 
 
 def pages() -> list[Path]:
-    return sorted(REFERENCE.glob("*.md"))
+    return [*sorted(REFERENCE.glob("*.md")), REFERENCE / "asyncapi.yaml"]
 
 
 def main() -> None:

@@ -8,12 +8,17 @@ import yaml
 
 from api.schemas import Message
 from handlers.ingest import DEAD, EXCHANGES, NORMAL, URGENT
-from ledger.values import Channel
+from handlers.publish import EVENTS, UNROUTED, routing_key
+from handlers.status_messages import MessageType, StatusMessage
+from ledger.values import Category, Channel
 from templates.catalogue import load
 from templates.envelope import examine
 from tests.docs.pages import DOCS
 from tests.docs.sandbox import Sandbox
+from tests.support.json_schema import faults
 from tests.support.rabbitmq import Broker
+
+KEY = "{messageType}.{channel}.{category}"
 
 
 @pytest.fixture(scope="module")
@@ -40,21 +45,47 @@ def test_it_has_the_exchanges_that_are_declared_and_the_queues_behind_them(docum
 
 def test_every_channel_is_named_after_what_it_is(document: dict[str, Any]):
     for name, channel in document["channels"].items():
-        is_exchange = "x-queue" in channel
-        assert bound(channel, "routingKey" if is_exchange else "queue")["name"] == name
-        assert channel["address"] == ("#" if is_exchange else name)
+        address = "#" if "x-queue" in channel else KEY if name == EVENTS else name
+        assert bound(channel, "queue" if address == name else "routingKey")["name"] == name
+        assert channel["address"] == address
 
 
 def test_the_broker_has_every_queue_as_it_is_described(
     document: dict[str, Any], pages_broker: Broker, sandbox: Sandbox
 ):
-    for name in (URGENT, NORMAL, DEAD):
-        channel = document["channels"][name]
-        found = pages_broker.request("GET", f"queues/{quote(pages_broker.vhost, safe='')}/{name}").json()
-        assert found["arguments"] == channel["x-arguments"]
-        described = bound(channel, "queue")
-        assert found["durable"] == described["durable"]
-        assert found["auto_delete"] == described["autoDelete"]
+    for name in (URGENT, NORMAL, DEAD, UNROUTED):
+        assert_as_described(pages_broker, document["channels"][name], "queue")
+
+
+def test_the_broker_has_the_exchange_of_status_messages_as_it_is_described(
+    document: dict[str, Any], pages_broker: Broker, sandbox: Sandbox
+):
+    assert_as_described(pages_broker, document["channels"][EVENTS], "exchange")
+
+
+def assert_as_described(broker: Broker, channel: dict[str, Any], kind: str) -> None:
+    described = bound(channel, "queue" if kind == "queue" else "routingKey")
+    definitions = broker.request("GET", f"definitions/{quote(broker.vhost, safe='')}").json()
+    (found,) = (one for one in definitions[f"{kind}s"] if one["name"] == described["name"])
+    assert found["arguments"] == channel["x-arguments"]
+    assert found["durable"] == described["durable"]
+    assert found["auto_delete"] == described["autoDelete"]
+    assert found.get("type") == described.get("type", found.get("type"))
+
+
+def test_a_status_message_is_routed_by_the_words_that_are_described(document: dict[str, Any]):
+    words = {name: set(given["enum"]) for name, given in document["channels"][EVENTS]["parameters"].items()}
+    assert words == {"messageType": set(MessageType), "channel": set(Channel), "category": set(Category)}
+    (example,) = document["components"]["messages"]["statusMessage"]["examples"]
+    message = msgspec.convert(example["payload"], StatusMessage)
+    assert routing_key(message) == "NotificationDeliveryUpdate.email.transactional"
+
+
+def test_the_example_of_a_status_message_is_one(document: dict[str, Any]):
+    described = document["components"]["messages"]["statusMessage"]
+    (example,) = described["examples"]
+    assert list(faults(example["payload"], described["payload"], document)) == []
+    assert msgspec.to_builtins(msgspec.convert(example["payload"], StatusMessage)) == example["payload"]
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]):

@@ -17,7 +17,7 @@ from templates.envelope import MessageRejectedError
 from tests.docs import generate
 from tests.docs.pages import DOCS, PAGES, ROOT, anchors, blocks, links
 
-TEXTS = {page: page.read_text("utf-8") for page in PAGES}
+TEXTS = {page: page.read_text("utf-8") for page in {*PAGES, *generate.pages()}}
 REFERENCE = DOCS / "reference"
 OTHER_NAMES = {"NAME_FILE"}
 AWS = ("sh", "aws")
