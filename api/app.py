@@ -4,7 +4,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 from prometheus_client import CollectorRegistry
 
-from api import callbacks, dead_letters, documents, health, messages, notifications, search
+from api import callbacks, dead_letters, documents, health, messages, notifications, positions, search
 from api.auth import Guard, check_all_declared
 from api.correlation import send_back
 from api.health import Readiness
@@ -22,6 +22,7 @@ ROUTES = (
     notifications.get_history,
     notifications.get_content,
     notifications.post_release,
+    positions.list_positions,
     dead_letters.list_dead_letters,
     dead_letters.get_dead_letter,
     dead_letters.replay_dead_letter,

@@ -47,6 +47,7 @@ _TAKEN = (
     schemas.ListFilters,
     schemas.Moment,
     schemas.LetterFilters,
+    schemas.FeedRange,
     schemas.Why,
     schemas.MaybeWhy,
     Problem,

@@ -85,6 +85,13 @@ class LetterFilters(Struct, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
+class FeedRange(Struct, kw_only=True):
+    """Which stretch of the log."""
+
+    after: Annotated[int, Meta(ge=0, description="The `next` of the page before; 0 = from the beginning.")] = 0
+    limit: Annotated[int, Meta(ge=1, le=500, description="So many facts are looked at, with a message or not.")] = 100
+
+
 class Why(Struct, kw_only=True):
     """The reason for a decision, kept with it."""
 
