@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import NoReturn
 from uuid import UUID
@@ -70,23 +70,22 @@ class Publish:
         """Leave the broker."""
         connection, self._connection, self._exchange = self._connection, None, None
         if connection is not None:
-            with contextlib.suppress(*_TROUBLE):
+            with _outage("broker_left_without_a_word"):
                 async with asyncio.timeout(_CLOSE.total_seconds()):
                     await connection.close()
 
     async def _publish(self, messages: Sequence[StatusMessage], deadline: float) -> None:
         """Publish as far as it goes; what was confirmed before is not published again."""
-        try:
+        with _outage("publishing_interrupted"):
             for wave in _waves([one for one in messages if one.message_id not in self._confirmed]):
                 async with asyncio.timeout(_left(deadline)):
                     exchange = await self._open()
                 if not await self._confirm(exchange, wave, timeout=_left(deadline)):
-                    # What the broker has not yet read of this connection must not come behind what is published next.
-                    await self.aclose()
-                    return
-        except _TROUBLE as exc:
-            _log.warning("publishing_interrupted", error=type(exc).__name__)
-            await self.aclose()
+                    break
+            else:
+                return
+        # What the broker has not yet read of this connection must not come behind what is published next.
+        await self.aclose()
 
     async def _open(self) -> AbstractExchange:
         if self._exchange is None or self._connection is None or self._connection.is_closed:
@@ -114,15 +113,13 @@ class Publish:
 async def watch_unrouted(amqp_url: str, metrics: Metrics) -> NoReturn:
     """Keep the gauge of what nobody listens to, for ever."""
     while True:
-        try:
+        with _outage("unrouted_not_measured"):
             async with await aio_pika.connect(amqp_url, timeout=_CONNECT.total_seconds()) as connection:
                 await _measure(connection, metrics)
-        except _TROUBLE as exc:
-            _log.warning("unrouted_not_measured", error=type(exc).__name__)
-            await asyncio.sleep(_MEASURED_EVERY.total_seconds())
+        await asyncio.sleep(_MEASURED_EVERY.total_seconds())
 
 
-async def _measure(connection: AbstractConnection, metrics: Metrics) -> NoReturn:
+async def _measure(connection: AbstractConnection, metrics: Metrics) -> None:
     await declare(connection)
     channel = await connection.channel()
     while True:
@@ -149,6 +146,18 @@ async def declare(connection: AbstractConnection) -> None:
 def routing_key(message: StatusMessage) -> str:
     """Return what consumers bind by: type, channel and category, as in `NotificationSent.email.security`."""
     return f"{message.message_type}.{message.payload.channel}.{message.payload.category}"
+
+
+@contextlib.contextmanager
+def _outage(event: str) -> Iterator[None]:
+    """Log what the client raises when the broker is not there; when a connection ends it also cancels what waits."""
+    try:
+        yield
+    except (*_TROUBLE, asyncio.CancelledError) as exc:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        _log.warning(event, error=type(exc).__name__)
 
 
 def _left(deadline: float) -> float:

@@ -12,7 +12,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from ledger import notification as n
-from ledger.follower import Follower, Lag, View, caught_up, lag, parked, position, prepare, unpark
+from ledger.follower import Follower, Lag, Outlet, View, caught_up, lag, parked, position, prepare, unpark
 from ledger.ids import notification_id
 from ledger.mapping import TOPICS, FactMapper, Recorded
 from ledger.signals import FACTS, Signals
@@ -71,7 +71,7 @@ async def superuser(database: Database) -> AsyncIterator[psycopg.AsyncConnection
 
 
 @asynccontextmanager
-async def following(database: Database, view: View, **chosen: Any) -> AsyncIterator[Follower]:
+async def following(database: Database, view: View | Outlet, **chosen: Any) -> AsyncIterator[Follower]:
     follower = Follower(database.url, view, Signals(database.url), **{"pace": timedelta(), **chosen})
     follower.start()
     try:
@@ -353,6 +353,67 @@ async def test_an_unknown_topic_stops_the_follower_before_it_and_leaves_the_view
         async with following(database, Counted(), mapper=newer):
             assert await caught_up(connection, Counted(), head, timeout=SOON)
     assert await counts(connection) == {known: 4}
+
+
+class Told:
+    """An outlet that takes at most so many facts at a time, and keeps the versions that it was told, call by call."""
+
+    name = "told"
+    version = 1
+
+    def __init__(self, at_most: Sequence[int], before: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._at_most = list(at_most)
+        self._before = before
+        self.calls: list[list[int]] = []
+
+    async def tell(self, facts: Sequence[Recorded], *, within: timedelta) -> int:
+        assert within > timedelta()
+        if self._before:
+            await self._before()
+        self.calls.append([recorded.originator_version for recorded in facts])
+        return min(len(facts), self._at_most.pop(0) if self._at_most else len(facts))
+
+
+async def test_i14_an_outlets_place_moves_over_what_has_arrived_and_the_rest_is_told_again(
+    database: Database, store: Store, connection: AsyncConnection[Any]
+):
+    await write(store, 5)
+    outlet = Told(at_most=[2, 0, 1])
+    async with following(database, outlet):
+        assert await caught_up(connection, outlet, await store.head(), timeout=SOON)
+    assert outlet.calls == [[1, 2, 3, 4, 5], [3, 4, 5], [3, 4, 5], [4, 5]]
+    assert await parked(connection, outlet) == []
+
+
+async def test_no_transaction_is_open_while_an_outlet_tells(
+    database: Database, store: Store, connection: AsyncConnection[Any]
+):
+    open_ones: list[int] = []
+
+    async def look() -> None:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'"
+        open_ones.append(await scalar(connection, query))
+
+    await write(store, 3)
+    outlet = Told(at_most=[], before=look)
+    async with following(database, outlet):
+        assert await caught_up(connection, outlet, await store.head(), timeout=SOON)
+    assert open_ones == [0]
+
+
+async def test_i11_an_outlet_and_a_view_of_one_process_do_not_wait_for_each_other(
+    database: Database, store: Store, connection: AsyncConnection[Any]
+):
+    stuck = asyncio.Event()
+
+    async def wait() -> None:
+        await stuck.wait()
+
+    stream = await write(store, 2)
+    async with following(database, Told(at_most=[], before=wait)), following(database, Counted()):
+        assert await caught_up(connection, Counted(), await store.head(), timeout=SOON)
+        assert await counts(connection) == {stream: 2}
+        stuck.set()
 
 
 async def test_a_signal_wakes_the_follower_long_before_it_would_look(
