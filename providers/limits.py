@@ -58,8 +58,10 @@ WHERE provider = %(provider)b AND tripped AND probe_owner = %(owner)b
 _REST = """
 UPDATE ledger.provider_limit SET shut_until = greatest(shut_until, now() + %(pause)b) WHERE provider = %(provider)b
 """
+# Postgres before 17 does not subtract from -infinity, where a breaker stands that was never open.
 _STATES = """
-SELECT provider, tripped, greatest(extract(epoch FROM shut_until - now()), 0)::float8, cause FROM ledger.provider_limit
+SELECT provider, tripped, extract(epoch FROM greatest(shut_until, now()) - now())::float8, cause
+FROM ledger.provider_limit
 """
 
 FIRST_PAUSE = timedelta(seconds=2)

@@ -50,6 +50,11 @@ async def test_i20_several_processes_together_get_no_more_than_the_rate_and_one_
     assert BURST <= granted <= BURST + RATE * (time.monotonic() - began)
 
 
+async def test_a_provider_that_was_never_shut_is_shut_for_no_time(store: Store):
+    await limits(store).know()
+    assert await shut_for(store) == 0
+
+
 async def test_who_gets_nothing_is_told_when_the_next_call_is_due(store: Store):
     one = limits(store, rate=0.01)
     assert (await one.reserve(BURST + 5)).calls == BURST
