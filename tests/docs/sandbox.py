@@ -72,7 +72,7 @@ def running(folder: Path, *, amqp_url: str, broker_api: str) -> Iterator[Sandbox
                     "127.0.0.1:8081": f"127.0.0.1:{port + 1}",
                     "127.0.0.1:8082": f"127.0.0.1:{port + 2}",
                     "http://guest:guest@127.0.0.1:15672": broker_api,
-                    "exchanges/%2F/": f"exchanges/{parts.path.removeprefix('/')}/",
+                    "/%2F/": f"/{parts.path.removeprefix('/')}/",
                     ".data/sandbox": str(data),
                 },
             )
