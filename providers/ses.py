@@ -5,18 +5,17 @@ import re
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from email.utils import formataddr, parseaddr, parsedate_to_datetime
-from functools import lru_cache
+from email.utils import parsedate_to_datetime
 from typing import Any, Self
 
 import aiohttp
-import idna
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ledger.values import Accepted, Channel, Content, InDoubt, Outcome, Postponed, Refused
+from ledger.values import Accepted, Channel, InDoubt, Outcome, Postponed, Refused
 from providers.contract import Sending
+from providers.mail_address import unsendable, wire_address, wire_sender
 from providers.ses_wire import LINE, Line, Wire
 
 DEADLINE = timedelta(seconds=8)
@@ -25,10 +24,6 @@ READ_TIMEOUT = timedelta(seconds=5)
 # A vendor that asks for more is asked again after this.
 LONGEST_RETRY_AFTER = timedelta(days=1)
 
-# RFC 5321 4.1.2 without quoted local parts and address literals, which SES does not take; dots stand anywhere,
-# because some carriers hand such addresses out.
-ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@(?=.{1,253}\Z)(?:[\w-]{1,63}\.)+[\w-]{1,63}", re.ASCII)
-LINE_BREAKS = re.compile(r"[\r\n\0]")
 ERROR_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MESSAGE_ID = re.compile(r"[\x21-\x7e]{1,256}")
 
@@ -184,36 +179,6 @@ class Ses:
             ],
             **self._fixed,
         }
-
-
-def wire_address(address: str) -> str | None:
-    """Return the address as SES takes it, its domain in A-labels (RFC 5891), or None when it takes no such address."""
-    local, _, domain = address.rpartition("@")
-    if not domain.isascii():
-        try:
-            domain = idna.encode(domain, uts46=True).decode("ascii")
-        except idna.IDNAError:
-            return None
-    spec = f"{local}@{domain}"
-    return spec if ADDRESS.fullmatch(spec) else None
-
-
-@lru_cache(maxsize=256)
-def wire_sender(sender: str) -> str:
-    """Return the sender with a display name beyond ASCII as encoded words (RFC 2047), which SES wants of us."""
-    return sender if sender.isascii() else formataddr(parseaddr(sender))
-
-
-def unsendable(address: str, content: Content) -> str | None:
-    """Return why no request is made of this: a line break that would end a header, or what UTF-8 cannot carry."""
-    if any(LINE_BREAKS.search(text) for text in (address, content.sender, content.subject)):
-        return "header_injection"
-    try:
-        for text in (content.sender, content.subject, content.html, content.text):
-            text.encode()
-    except UnicodeEncodeError:
-        return "content_not_unicode"
-    return None
 
 
 def not_sent(error: Exception) -> Postponed:

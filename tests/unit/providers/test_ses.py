@@ -5,7 +5,8 @@ import pytest
 
 from ledger.values import Content, Refused
 from providers.contract import Sending
-from providers.ses import Ses, retry_after, unsendable, wire_address, wire_sender
+from providers.mail_address import unsendable, wire_address, wire_sender
+from providers.ses import Ses, retry_after
 
 CONTENT = Content(sender="Acme <no-reply@acme.example>", subject="Hi", html="<p>Hi</p>", text="Hi")
 
