@@ -1,10 +1,11 @@
-"""A raw HTTP server that counts requests at the socket and misbehaves as it is told."""
+"""A raw server, of HTTP or SMTP, that counts requests at the socket and misbehaves as it is told."""
 
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import msgspec
 
@@ -28,16 +29,45 @@ class Exchange:
         self.writer.transport.abort()
 
 
+class Talk:
+    """One connection. `early` are replies, by what they answer, that are given instead of going on to the end."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, early: Mapping[str, bytes]) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.early = early
+
+
+class Speaker(Protocol):
+    """What is said on a connection before a request, and where a request begins and ends."""
+
+    async def greet(self, talk: Talk) -> None: ...
+
+    async def begin(self, talk: Talk) -> bytes | None:
+        """Read up to the first bytes of the next request and return them; None = there is none."""
+        ...
+
+    async def read(self, talk: Talk, first: bytes) -> tuple[bytes, bytes] | None:
+        """Read the rest and return head and body; None = it was refused on the way."""
+        ...
+
+
 class Stub:
-    def __init__(self, conduct: Conduct, *, reads_body: bool) -> None:
+    def __init__(self, conduct: Conduct, speaker: Speaker, *, reads_body: bool) -> None:
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
         self.connections = 0
-        self.url = ""
+        self.port = 0
         self.asked = asyncio.Event()
-        self._conduct = conduct
+        self.conduct = conduct
+        self.early: Mapping[str, bytes] = {}
+        self._speaker = speaker
         self._reads_body = reads_body
         self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -45,14 +75,15 @@ class Stub:
         self._tasks[task] = writer
         self.connections += 1
         number = 0
+        talk = Talk(reader, writer, self.early)
         try:
-            while not writer.is_closing() and (first := await reader.read(1)):
+            await self._speaker.greet(talk)
+            while not writer.is_closing() and (first := await self._speaker.begin(talk)):
                 number += 1
                 self.heads.append(first)
-                if self._reads_body:
-                    await self._read(reader, first)
-                self.asked.set()
-                await self._conduct(Exchange(reader, writer, number=number, head=self.heads[-1]))
+                if not self._reads_body or await self._read(talk):
+                    self.asked.set()
+                    await self.conduct(Exchange(reader, writer, number=number, head=self.heads[-1]))
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -64,22 +95,63 @@ class Stub:
             writer.transport.abort()
         await asyncio.gather(*self._tasks)
 
-    async def _read(self, reader: asyncio.StreamReader, first: bytes) -> None:
-        self.heads[-1] = first + await reader.readuntil(b"\r\n\r\n")
+    async def _read(self, talk: Talk) -> bool:
+        request = await self._speaker.read(talk, self.heads[-1])
+        if request is not None:
+            self.heads[-1], body = request
+            self.bodies.append(body)
+        return request is not None
+
+
+class Http:
+    async def greet(self, talk: Talk) -> None:
+        """Say nothing: it is the client's turn."""
+
+    async def begin(self, talk: Talk) -> bytes | None:
+        return await talk.reader.read(1) or None
+
+    async def read(self, talk: Talk, first: bytes) -> tuple[bytes, bytes] | None:
+        head = first + await talk.reader.readuntil(b"\r\n\r\n")
         length = next(
-            int(line.partition(b":")[2])
-            for line in self.heads[-1].split(b"\r\n")
-            if line.lower().startswith(b"content-length:")
+            int(line.partition(b":")[2]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")
         )
-        self.bodies.append(await reader.readexactly(length))
+        return head, await talk.reader.readexactly(length)
+
+
+class Smtp:
+    """A request is a transaction: it begins with MAIL and ends with the final dot, whose answer is the conduct's."""
+
+    async def greet(self, talk: Talk) -> None:
+        talk.writer.write(talk.early.get("CONNECT", b"220 stub ESMTP\r\n"))
+
+    async def begin(self, talk: Talk) -> bytes | None:
+        while (line := await talk.reader.readline()) and not talk.writer.is_closing():
+            verb = line[:4].decode("ascii", "replace").upper()
+            if verb == "MAIL":
+                return line
+            talk.writer.write(talk.early.get(verb, b"250 Ok\r\n"))
+        return None
+
+    async def read(self, talk: Talk, first: bytes) -> tuple[bytes, bytes] | None:
+        head = first
+        for verb, reply in (("MAIL", b"250 Ok\r\n"), ("RCPT", b"250 Ok\r\n"), ("DATA", b"354 Go on\r\n")):
+            talk.writer.write(talk.early.get(verb, reply))
+            if verb in talk.early:
+                return None
+            head += await (talk.reader.readuntil(b"\r\n.\r\n") if verb == "DATA" else talk.reader.readline())
+        commands, _, mail = head.partition(b"DATA\r\n")
+        return commands, mail
+
+
+HTTP, SMTP = Http(), Smtp()
 
 
 @asynccontextmanager
-async def stub(conduct: Conduct, *, reads_body: bool = True) -> AsyncIterator[Stub]:
+async def stub(conduct: Conduct, speaker: Speaker = HTTP, *, reads_body: bool = True) -> AsyncIterator[Stub]:
     """Run a server; without `reads_body` it acts on the first byte of a request."""
-    server = Stub(conduct, reads_body=reads_body)
+    server = Stub(conduct, speaker, reads_body=reads_body)
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
     finally:
@@ -124,11 +196,13 @@ async def never_answers(exchange: Exchange) -> None:
     await exchange.reader.read()
 
 
-async def drips(exchange: Exchange) -> None:
-    """Answer without an end, a header every 20 ms: no single read takes long."""
-    exchange.writer.write(b"HTTP/1.1 200 OK\r\n")
-    number = 0
-    while not exchange.writer.is_closing():
-        number += 1
-        exchange.writer.write(b"X-%d: y\r\n" % number)
-        await asyncio.sleep(0.02)
+def drips(opening: bytes, line: bytes) -> Conduct:
+    """Return a conduct that answers without an end, a line every 20 ms: no single read takes long."""
+
+    async def conduct(exchange: Exchange) -> None:
+        exchange.writer.write(opening)
+        while not exchange.writer.is_closing():
+            exchange.writer.write(line)
+            await asyncio.sleep(0.02)
+
+    return conduct

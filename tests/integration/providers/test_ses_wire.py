@@ -33,7 +33,7 @@ async def test_the_sdks_own_chain_gives_the_keys_when_none_are_named(monkeypatch
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDCHAIN")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     async with stub(answers(SES.accepted)) as server:
-        assert await outcome_at(server.url, keys=False) == Accepted(SES.reference)
+        assert await outcome_at(server.url, keys=False) == Accepted(SES.reference(SES.sending))
     assert b"Credential=AKIDCHAIN/" in server.heads[0]
 
 
@@ -47,7 +47,7 @@ async def test_requests_go_through_the_environments_proxy(monkeypatch: pytest.Mo
     async with stub(answers(SES.accepted)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("http_proxy", proxy.url)
-        assert await outcome_at("http://ses.acme.example") == Accepted(SES.reference)
+        assert await outcome_at("http://ses.acme.example") == Accepted(SES.reference(SES.sending))
     assert proxy.heads[0].startswith(b"POST http://ses.acme.example/v2/email/outbound-emails ")
 
 

@@ -10,7 +10,8 @@ import msgspec
 from ledger.values import Content, InDoubt, Outcome, Postponed, Refused
 from providers.contract import Provider, Sending
 from providers.ses import Ses
-from tests.integration.providers.stub import http
+from providers.smtp import Smtp
+from tests.integration.providers.stub import HTTP, SMTP, Speaker, http
 
 NOTIFICATION = UUID("0198c0de-0000-7000-8000-000000000001")
 ATTEMPT = UUID("0198c0de-0000-7000-8000-000000000002")
@@ -27,17 +28,40 @@ class Open(Protocol):
     async def __call__(self, endpoint: str, *, max_connections: int, hurried: bool) -> Provider: ...
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """What a request is answered with; `to` is the step before its end that is answered so, where there are steps."""
+
+    reply: bytes
+    to: str = ""
+
+
 class Vendor(msgspec.Struct, frozen=True, kw_only=True):
-    """`codes` are replies with the outcome that each must have."""
+    """`codes` are answers with the outcome that each must have.
+
+    `reference` is the vendor's name for a mail that it took. `schemes` stand before an endpoint's host without TLS and
+    with it. `cut_short` is what a request is whose first byte has left and whose last has not. `torn` are replies that
+    end too early, `drip` is the opening of one that never ends and the line that it goes on with. `throttled` says
+    no, and when to come again; None where the protocol has no word for that.
+    """
 
     name: str
+    speaker: Speaker
+    schemes: tuple[str, str]
+    endpoint_suffix: str = ""
     open: Open
     sending: Sending
     accepted: bytes
-    reference: str
-    codes: tuple[tuple[str, bytes, Outcome], ...]
-    throttled: Callable[[dict[str, str]], bytes]
+    reference: Callable[[Sending], str]
+    codes: tuple[tuple[str, Answer, Outcome], ...]
+    cut_short: type[Outcome]
     garbage: tuple[bytes, ...]
+    torn: tuple[bytes, ...]
+    drip: tuple[bytes, bytes]
+    throttled: Callable[[dict[str, str]], bytes] | None = None
+
+    def endpoint(self, port: int, *, host: str = "127.0.0.1", secure: bool = False) -> str:
+        suffix = "" if secure else self.endpoint_suffix
+        return f"{self.schemes[secure]}://{host}:{port}{suffix}"
 
 
 async def open_ses(endpoint: str, *, max_connections: int, hurried: bool) -> Provider:
@@ -122,19 +146,132 @@ def ses_codes() -> list[tuple[str, bytes, Outcome]]:
     ]
 
 
+# Each step with the replies that certainly leave the mail untaken: the step, the reply, ours or not, None = refused.
+SMTP_CODES: tuple[tuple[str, str, bool | None], ...] = (
+    ("CONNECT", "421 4.3.2 Too many connections", False),
+    ("CONNECT", "450 4.7.1 Later", False),
+    ("CONNECT", "521 5.3.2 Takes no mail", True),
+    ("CONNECT", "554 5.7.1 Go away", True),
+    ("EHLO", "421 Busy", False),
+    ("EHLO", "550 5.7.1 Who are you", True),
+    ("MAIL", "421 4.3.2 Closing", False),
+    ("MAIL", "451 4.3.0 Later", False),
+    ("MAIL", "452 4.3.1 Disk full", False),
+    ("MAIL", "455 Parameters", False),
+    ("MAIL", "501 5.1.7 Bad sender", True),
+    ("MAIL", "530 5.7.0 Log in", True),
+    ("MAIL", "530 Must issue a STARTTLS command first", True),
+    ("MAIL", "550 5.1.8 Bad domain", True),
+    ("MAIL", "552 Larger than we take", None),
+    ("MAIL", "552 5.3.4 Larger than we take", None),
+    ("MAIL", "553 5.7.1 Sender not yours", True),
+    ("MAIL", "555 Parameters", True),
+    ("RCPT", "421 Closing", False),
+    ("RCPT", "432 4.7.12 Change your password", True),
+    ("RCPT", "450 4.2.0 Greylisted", False),
+    ("RCPT", "451 4.7.1 Greylisted", False),
+    ("RCPT", "452 4.5.3 Too many recipients", False),
+    ("RCPT", "500 What", True),
+    ("RCPT", "501 5.5.4 What", True),
+    ("RCPT", "502 No", True),
+    ("RCPT", "503 5.5.1 MAIL first", True),
+    ("RCPT", "504 No", True),
+    ("RCPT", "521 5.3.2 Takes no mail", True),
+    ("RCPT", "530 5.7.0 Log in", True),
+    ("RCPT", "534 5.7.9 Too weak", True),
+    ("RCPT", "535 5.7.8 Wrong", True),
+    ("RCPT", "538 5.7.11 Encrypt", True),
+    ("RCPT", "550 No such user here", None),
+    ("RCPT", "550 5.1.1 No such user here", None),
+    ("RCPT", "550 5.7.1 Unable to relay", True),
+    ("RCPT", "550 5.7.13 Account disabled", True),
+    ("RCPT", "550 5.7.23 SPF", True),
+    ("RCPT", "550 5.7.25 No reverse DNS", True),
+    ("RCPT", "551 5.1.6 Has moved", None),
+    ("RCPT", "552 Too many recipients", False),
+    ("RCPT", "552 5.2.2 Mailbox full", None),
+    ("RCPT", "553 5.1.3 Mailbox name", None),
+    ("RCPT", "554 5.7.1 <jane>: Relay access denied", True),
+    ("RCPT", "554 5.7.1 Not this one", None),
+    ("RCPT", "555 Parameters", True),
+    ("RCPT", "556 5.1.10 Takes no mail", None),
+    ("RCPT", "599 Something new", True),
+    ("DATA", "421 Closing", False),
+    ("DATA", "451 4.3.0 Later", False),
+    ("DATA", "503 5.5.1 No valid recipients", True),
+    ("DATA", "554 5.5.1 No valid recipients", True),
+    ("DATA", "550 5.7.1 Not this one", None),
+    ("", "421 4.3.2 Closing", False),
+    ("", "450 Later", False),
+    ("", "451 4.3.0 Later", False),
+    ("", "452 4.3.1 Disk full", False),
+    ("", "454 4.7.0 Throttling failure: Maximum sending rate exceeded", False),
+    ("", "500 5.5.2 Line too long", True),
+    ("", "521 5.3.2 Takes no mail", True),
+    ("", "550 5.7.1 Looks like spam", None),
+    ("", "550 5.7.26 Not authenticated", True),
+    ("", "552 5.3.4 Larger than we take", None),
+    ("", "552 5.2.3 Larger than the mailbox takes", None),
+    ("", "553 5.6.7 Not in these letters", None),
+    ("", "554 5.3.5 Set up wrongly", True),
+    ("", "554 5.6.0 Not a mail", None),
+    ("", "554 5.7.1 Refused by relay policy", None),
+    ("", "554 Message rejected: Email address is not verified.", True),
+    ("", "599 Something new", True),
+)
+# Replies that stand where none of them may: only behind the final dot can the mail have been taken.
+SMTP_OUT_OF_PLACE: tuple[tuple[str, bytes, Outcome], ...] = (
+    ("CONNECT", b"250 Ok\r\n", Postponed("reply_out_of_place", ours=True)),
+    ("CONNECT", b"SSH-2.0-OpenSSH_9.2\r\n", Postponed("connect_failed")),
+    ("MAIL", b"354 Go on\r\n", Postponed("reply_out_of_place", ours=True)),
+    ("MAIL", b"Ok\r\n", Postponed("reply_garbled")),
+    ("RCPT", b"354 Go on\r\n", Postponed("reply_out_of_place", ours=True)),
+    ("DATA", b"250 Ok\r\n", Postponed("reply_out_of_place", ours=True)),
+    ("DATA", b"\xff\xfe\r\n", Postponed("reply_garbled")),
+    ("", b"354 Go on\r\n", InDoubt("reply_out_of_place")),
+)
+
+
+def smtp_outcome(reply: str, *, ours: bool | None) -> Outcome:
+    """Return the outcome under its code, as the reply names it: 550-5.1.1, or 550."""
+    number, _, text = reply.partition(" ")
+    enhanced = text.partition(" ")[0]
+    code = f"{number}-{enhanced}" if enhanced[:1].isdigit() else number
+    return Refused(code) if ours is None else Postponed(code, ours=ours)
+
+
+def smtp_codes() -> list[tuple[str, Answer, Outcome]]:
+    return [
+        *(
+            (f"{to} {reply}", Answer(f"{reply}\r\n".encode(), to), smtp_outcome(reply, ours=ours))
+            for to, reply, ours in SMTP_CODES
+        ),
+        *((f"{to} {reply!r}", Answer(reply, to), outcome) for to, reply, outcome in SMTP_OUT_OF_PLACE),
+    ]
+
+
+async def open_smtp(endpoint: str, *, max_connections: int, hurried: bool) -> Provider:
+    hurry = {"deadline": DEADLINE, "connect_timeout": HURRIED["connect_timeout"]} if hurried else {}
+    return await Smtp.open(endpoint, max_connections=max_connections, **hurry)
+
+
+SENDING = Sending(
+    notification=NOTIFICATION,
+    attempt=ATTEMPT,
+    address="jane@acme.example",
+    content=Content(sender="Acme <no-reply@acme.example>", subject="Grüße", html="<p>Hi</p>", text="Hi"),
+)
+
 SES = Vendor(
     name="ses",
+    speaker=HTTP,
+    schemes=("http", "https"),
     open=open_ses,
-    sending=Sending(
-        notification=NOTIFICATION,
-        attempt=ATTEMPT,
-        address="jane@acme.example",
-        content=Content(sender="Acme <no-reply@acme.example>", subject="Grüße", html="<p>Hi</p>", text="Hi"),
-    ),
+    sending=SENDING,
     accepted=http(200, {"MessageId": "0102-abc-000000"}),
-    reference="0102-abc-000000",
-    codes=tuple(ses_codes()),
-    throttled=lambda headers: http(429, {}, x_amzn_ErrorType="TooManyRequestsException", **headers),
+    reference=lambda _: "0102-abc-000000",
+    codes=tuple((name, Answer(reply), outcome) for name, reply, outcome in ses_codes()),
+    cut_short=InDoubt,
     garbage=(
         http(200, b"<html>Welcome</html>"),
         http(200, b""),
@@ -148,6 +285,35 @@ SES = Vendor(
         b"HTTP/1.1 200 OK\r\nContent-Length: -4\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\nX-\xff\xfe: \xff\r\nContent-Length: 2\r\n\r\n{}",
     ),
+    torn=(b"", b"HTTP/1.1 200 OK\r\nContent-", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"),
+    drip=(b"HTTP/1.1 200 OK\r\n", b"X-Y: z\r\n"),
+    throttled=lambda headers: http(429, {}, x_amzn_ErrorType="TooManyRequestsException", **headers),
 )
 
-VENDORS = (SES,)
+RELAY = Vendor(
+    name="smtp",
+    speaker=SMTP,
+    schemes=("smtp", "smtps"),
+    endpoint_suffix="?starttls=off",
+    open=open_smtp,
+    sending=SENDING,
+    accepted=b"250 2.0.0 Ok: queued as 4F2A\r\n",
+    reference=lambda sending: f"<{sending.attempt}@acme.example>",
+    codes=tuple(smtp_codes()),
+    cut_short=Postponed,
+    garbage=(
+        b"Ok\r\n",
+        b"\r\n",
+        b"\xff\xfe\r\n",
+        b"25\r\n",
+        b"999 Ok\r\n",
+        b"150 Ok\r\n",
+        b"354 Go on\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"250-" + b"x" * 100_000 + b"\r\n",
+    ),
+    torn=(b"", b"25", b"250 Ok", b"250-Ok\r\n"),
+    drip=(b"250-Ok\r\n", b"250-Still here\r\n"),
+)
+
+VENDORS = (SES, RELAY)
