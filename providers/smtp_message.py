@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import EmailPolicy
-from email.utils import format_datetime, formataddr, parseaddr
+from email.utils import format_datetime, formataddr, getaddresses
 from functools import lru_cache
 
 import msgspec
@@ -57,9 +57,9 @@ class Sender(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=256)
 def sender_of(text: str) -> Sender | None:
     """Return the sender of "Name <address>" or an address alone, None when mail cannot be sent from it."""
-    name, spec = parseaddr(text)
+    (name, spec), *others = getaddresses([text]) or [("", "")]
     address = wire_address(spec)
-    if address is None:
+    if address is None or others:
         return None
     header = formataddr((name, address)) if PLAIN.fullmatch(name) or not name else f"{encoded(name)} <{address}>"
     return Sender(header, address)

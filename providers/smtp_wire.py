@@ -82,9 +82,18 @@ class Connections:
     relay's greeting. It leaves the caller the rest of its deadline for the mail itself.
     """
 
-    def __init__(self, relay: Relay, context: ssl.SSLContext | None, *, limit: int, patience: timedelta) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        context: ssl.SSLContext | None,
+        *,
+        limit: int,
+        patience: timedelta,
+        keep_alive: timedelta = KEEP_ALIVE,
+    ) -> None:
         self._relay = relay
         self._patience = patience.total_seconds()
+        self._keep_alive = keep_alive.total_seconds()
         self._places = asyncio.Semaphore(limit)
         self._context = context
         self._idle: list[Connection] = []
@@ -115,7 +124,7 @@ class Connections:
         if connection.mails >= MAILS_PER_CONNECTION:
             connection.leave()
             return
-        connection.expiry = asyncio.get_running_loop().call_later(KEEP_ALIVE.total_seconds(), self._expire, connection)
+        connection.expiry = asyncio.get_running_loop().call_later(self._keep_alive, self._expire, connection)
         self._idle.append(connection)
 
     def close(self) -> None:

@@ -30,12 +30,17 @@ class Exchange:
 
 
 class Talk:
-    """One connection. `early` are replies, by what they answer, that are given instead of going on to the end."""
+    """One connection. `early` are replies, by what they answer, that are given instead of the usual ones; one that is
+    no success ends the request. `said` gathers the words that came before any request.
+    """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, early: Mapping[str, bytes]) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, early: Mapping[str, bytes], said: list[str]
+    ) -> None:
         self.reader = reader
         self.writer = writer
         self.early = early
+        self.said = said
 
 
 class Speaker(Protocol):
@@ -61,6 +66,7 @@ class Stub:
         self.asked = asyncio.Event()
         self.conduct = conduct
         self.early: Mapping[str, bytes] = {}
+        self.said: list[str] = []
         self._speaker = speaker
         self._reads_body = reads_body
         self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -75,7 +81,7 @@ class Stub:
         self._tasks[task] = writer
         self.connections += 1
         number = 0
-        talk = Talk(reader, writer, self.early)
+        talk = Talk(reader, writer, early=self.early, said=self.said)
         try:
             await self._speaker.greet(talk)
             while not writer.is_closing() and (first := await self._speaker.begin(talk)):
@@ -129,14 +135,16 @@ class Smtp:
             verb = line[:4].decode("ascii", "replace").upper()
             if verb == "MAIL":
                 return line
+            talk.said.append(verb)
             talk.writer.write(talk.early.get(verb, b"250 Ok\r\n"))
         return None
 
     async def read(self, talk: Talk, first: bytes) -> tuple[bytes, bytes] | None:
         head = first
         for verb, reply in (("MAIL", b"250 Ok\r\n"), ("RCPT", b"250 Ok\r\n"), ("DATA", b"354 Go on\r\n")):
-            talk.writer.write(talk.early.get(verb, reply))
-            if verb in talk.early:
+            given = talk.early.get(verb, reply)
+            talk.writer.write(given)
+            if given[:1] != reply[:1]:
                 return None
             head += await (talk.reader.readuntil(b"\r\n.\r\n") if verb == "DATA" else talk.reader.readline())
         commands, _, mail = head.partition(b"DATA\r\n")
