@@ -107,6 +107,11 @@ class FakeSes:
         return fake
 
     @property
+    def log(self) -> RequestLog:
+        """The log, for another fake whose mails the inbox shall show, too."""
+        return self._log
+
+    @property
     def requests(self) -> list[Request]:
         return self._log.requests
 

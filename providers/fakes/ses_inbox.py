@@ -1,4 +1,4 @@
-"""The inbox pages of the fake SES: every mail that went out, and buttons that open, click or report it."""
+"""The inbox pages of the fakes: every mail that went out, and buttons that open, click or report what SES has."""
 
 from collections.abc import Callable
 from html import escape
@@ -59,7 +59,7 @@ class Inbox:
     async def _act(self, http: web.Request) -> web.Response:
         request = self._find(http)
         kind = KINDS.get(http.match_info["kind"])
-        if kind is None:
+        if kind is None or not request.reports:
             raise web.HTTPNotFound
         self._publish(kind, request)
         raise web.HTTPSeeOther(f"/inbox/{request.number}")
@@ -89,6 +89,7 @@ def mail(request: Request) -> str:
         "From": request.body.sender if request.body else "",
         "To": request.to,
         "Time": f"{request.at:%Y-%m-%d %H:%M:%S} UTC",
+        "Provider": request.provider,
         "Message id": request.message_id,
         "Configuration set": (request.body and request.body.configuration_set_name) or "",
         **{f"Tag {name}": value for name, value in request.tags.items()},
@@ -100,7 +101,8 @@ def mail(request: Request) -> str:
     )
     frame = f'<iframe sandbox="{SANDBOX}" src="/inbox/{request.number}/html" title="HTML part"></iframe>'
     plain = f"<h2>Text</h2><pre>{escape(text.data if text else '')}</pre>"
-    top = f'<p><a href="/inbox">Inbox</a></p><table>{rows}</table><p>Send an event: {buttons}</p>'
+    events = f"<p>Send an event: {buttons}</p>" if request.reports else ""
+    top = f'<p><a href="/inbox">Inbox</a></p><table>{rows}</table>{events}'
     return f"{top}<h2>HTML</h2>{frame}{plain}"
 
 

@@ -1,4 +1,4 @@
-"""The request log of the fake SES: what came in, in order; the oracle for "never sent twice"."""
+"""The request log of the fakes that take mail: what came in, in order; the oracle for "never sent twice"."""
 
 from collections import deque
 from datetime import datetime
@@ -53,8 +53,9 @@ class SendEmail(msgspec.Struct, rename="pascal"):
 class Request(msgspec.Struct, kw_only=True, tag="request"):
     """One request for a mail. `status` is what it was answered with; 0 = it never was.
 
-    `number` counts from 1 in the order of arrival; `connection` is the other end's address and port. Of the requests
-    beyond the log's `keep`, headers and body are gone.
+    `number` counts from 1 in the order of arrival; `connection` is the other end's address and port. `provider` is whom
+    the fake plays; `mail` is what came over SMTP, byte for byte. Of the requests beyond the log's `keep`, headers, body
+    and mail are gone.
     """
 
     number: int
@@ -67,11 +68,18 @@ class Request(msgspec.Struct, kw_only=True, tag="request"):
     message_id: str
     headers: dict[str, str]
     body: SendEmail | None
+    provider: str = "ses"
+    mail: bytes = b""
 
     @property
     def accepted(self) -> bool:
         """Whether a mail went out, answered or not."""
-        return self.status in {0, 200}
+        return self.status in {0, 200, 250}
+
+    @property
+    def reports(self) -> bool:
+        """Whether events are published of it: a relay reports nothing."""
+        return self.accepted and self.provider == "ses"
 
 
 class Settled(msgspec.Struct, tag="settled"):
@@ -110,7 +118,7 @@ class RequestLog:
             self._whole.append(request)
             if len(self._whole) > self._keep:
                 old = self._whole.popleft()
-                old.body, old.headers = None, {}
+                old.body, old.headers, old.mail = None, {}, b""
 
     def _write(self, line: Request | Settled) -> None:
         if self._file is not None:
@@ -129,4 +137,4 @@ class RequestLog:
                 settled.add(line.number)
             else:
                 self._remember(line)
-        self.unsettled = [request for request in self.requests if request.accepted and request.number not in settled]
+        self.unsettled = [request for request in self.requests if request.reports and request.number not in settled]
