@@ -13,6 +13,7 @@ from dotenv import dotenv_values
 from msgspec import Meta
 
 from ops.errors import SettingsError
+from providers.smtp_url import Relay, RelayUrlError
 
 DOTENV = Path(".env")
 _KEY_BYTES = 32
@@ -86,6 +87,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             description="Where the topics' certificates may come from, instead of Amazon's own host: for a fake only."
+        ),
+    ] = ""
+    smtp_url: Annotated[
+        str,
+        Meta(
+            description="The relay of the SMTP provider: smtp://user:password@host:587 (STARTTLS) or "
+            "smtps://user:password@host:465. A relay on the same host may be spoken to in clear, without a login: "
+            "smtp://host:25?starttls=off."
         ),
     ] = ""
     catalogue: Annotated[str, Meta(description="Another catalogue file than the one that is shipped.")] = ""
@@ -230,6 +239,13 @@ def _is_url(*schemes: str) -> Callable[[str], bool]:
     return check
 
 
+def _is_relay(text: str) -> bool:
+    try:
+        return not text or bool(Relay.of(text))
+    except RelayUrlError:
+        return False
+
+
 _POSTGRES = ("postgresql", "postgres")
 _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("database_url", _is_url(*_POSTGRES), "must be a postgresql:// URL"),
@@ -238,6 +254,11 @@ _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("jwt_jwks_url", _is_url("https", "http", "file"), "must be an https:// URL"),
     ("ses_endpoint_url", _is_url("https", "http"), "must be an https:// URL"),
     ("ses_certificate_origin", _is_url("https", "http"), "must be an https:// URL"),
+    (
+        "smtp_url",
+        _is_relay,
+        "must be smtp://user:password@host:587 or smtps://user:password@host:465, special characters as %XX",
+    ),
     ("key_encryption_key", lambda text: all(map(_is_key, _listed(text))), "must be 32 bytes in base64, or two of them"),
     ("identity_key", lambda text: not text or _is_key(text), "must be 32 bytes in base64"),
     (
