@@ -92,6 +92,10 @@ class Stub:
                     await self.conduct(Exchange(reader, writer, number=number, head=self.heads[-1]))
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
+        except RuntimeError:
+            # How uvloop says that the client has left meanwhile.
+            if not writer.is_closing():
+                raise
         finally:
             writer.close()
             del self._tasks[task]
