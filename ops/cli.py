@@ -39,8 +39,8 @@ _DATA = click.option(
     show_default=".data/sandbox",
     help="Where the sandbox keeps its data (environment: DATA).",
 )
-# The sandbox takes the two ports after its own, too.
-_LAST_PORT = 65_533
+# The sandbox takes the three ports after its own, too.
+_LAST_PORT = 65_532
 _REASON = click.option("--reason", required=True, help="Why; it is recorded.")
 
 

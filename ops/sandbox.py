@@ -1,8 +1,10 @@
 """The sandbox: the whole service in one process, on an embedded Postgres, with a provider that is a server of ours."""
 
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -22,6 +24,7 @@ from ops.process import stop_on_signals, working
 from ops.secrets import AUDIENCE, ISSUER, Secrets, secrets_in
 from ops.settings import Settings, load
 from providers.fakes.ses import FakeSes
+from providers.fakes.smtp import FakeSmtp
 
 HOST = "127.0.0.1"
 TOPIC = "arn:aws:sns:eu-west-1:000000000000:notification-ledger-sandbox"
@@ -47,7 +50,8 @@ async def _run(server: embedded.Server, secrets: Secrets, *, data: Path, port: i
     stopping = stop_on_signals()
     (data / "jwks.json").write_bytes(msgspec.json.encode(secrets.public_keys()))
     fake = await _start_fake(port, data)
-    settings = _settings(server, secrets, fake_url=fake.url, port=port, data=data)
+    relay = await _start_relay(port, fake)
+    settings = _settings(server, secrets, fake_url=fake.url, relay_url=relay.url, port=port, data=data)
     try:
         await migrate(
             server.migration_database_url,
@@ -64,18 +68,33 @@ async def _run(server: embedded.Server, secrets: Secrets, *, data: Path, port: i
         if running.failed:
             raise OperationError("a role ended by itself; the log says why")
     finally:
+        await relay.stop()
         await fake.stop()
 
 
 async def _start_fake(port: int, data: Path) -> FakeSes:
     callback_url = f"http://{HOST}:{port}/callbacks/ses"
-    try:
+    with _taken(port + 1):
         return await FakeSes.start(HOST, port + 1, callback_url=callback_url, topic=TOPIC, log=data / "ses.jsonl")
+
+
+async def _start_relay(port: int, ses: FakeSes) -> FakeSmtp:
+    """Start the relay that mail takes when SES is shut; both have one inbox."""
+    with _taken(port + 3):
+        return await FakeSmtp.start(HOST, port + 3, log=ses.log)
+
+
+@contextlib.contextmanager
+def _taken(port: int) -> Iterator[None]:
+    try:
+        yield
     except OSError as exc:
-        raise OperationError(f"port {port + 1} on {HOST} cannot be used: {exc.strerror}") from exc
+        raise OperationError(f"port {port} on {HOST} cannot be used: {exc.strerror}") from exc
 
 
-def _settings(server: embedded.Server, secrets: Secrets, *, fake_url: str, port: int, data: Path) -> Settings:
+def _settings(
+    server: embedded.Server, secrets: Secrets, *, fake_url: str, relay_url: str, port: int, data: Path
+) -> Settings:
     """Fill in what a sandbox knows by itself; what stands in the environment (AMQP_URL, …) is taken from there.
 
     The same settings are left in DATA/settings.env, for the commands that look into a running sandbox.
@@ -91,6 +110,7 @@ def _settings(server: embedded.Server, secrets: Secrets, *, fake_url: str, port:
         "SES_ENDPOINT_URL": fake_url,
         "SES_TOPIC_ARNS": TOPIC,
         "SES_CERTIFICATE_ORIGIN": fake_url,
+        "SMTP_URL": relay_url,
         "JWT_ISSUER": ISSUER,
         "JWT_AUDIENCE": AUDIENCE,
         "JWT_JWKS_URL": (data / "jwks.json").absolute().as_uri(),

@@ -92,11 +92,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     smtp_url: Annotated[
         str,
         Meta(
-            description="The relay of the SMTP provider: smtp://user:password@host:587 (STARTTLS) or "
-            "smtps://user:password@host:465. A relay on the same host may be spoken to in clear, without a login: "
-            "smtp://host:25?starttls=off."
+            description="The relay for mail that must not wait while SES is shut: smtp://user:password@host:587 "
+            "(STARTTLS) or smtps://user:password@host:465. A relay on the same host may be spoken to in clear, "
+            "without a login: smtp://host:25?starttls=off."
         ),
     ] = ""
+    smtp_rate: Annotated[
+        float, Meta(description="Mails a second by the relay, over all processes together; 0 = no limit.", ge=0)
+    ] = 0
     catalogue: Annotated[str, Meta(description="Another catalogue file than the one that is shipped.")] = ""
     templates: Annotated[str, Meta(description="Another folder of templates than the one that is shipped.")] = ""
     host: Annotated[str, Meta(description="The address that the HTTP API listens on.")] = "127.0.0.1"

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,15 +39,19 @@ from ledger.reads import Reads
 from ledger.set_aside import SetAside
 from ledger.signals import Signals
 from ledger.store import Store, make_pool
-from ledger.values import Channel
+from ledger.values import Channel, Lane
 from ops.errors import NotReadyError, OperationError
 from ops.gauges import Gauges
 from ops.serving import serving
 from ops.settings import Settings
 from projections.notification_log import NotificationLog
 from providers.guard import Gate, Route
+from providers.limits import Connect
+from providers.ses import DEADLINE as SES_DEADLINE
 from providers.ses import Ses
 from providers.ses_callbacks import SesCallbacks
+from providers.smtp import DEADLINE as SMTP_DEADLINE
+from providers.smtp import Smtp
 from providers.sns import Fetcher, Verifier
 from templates.catalogue import Catalogue, load
 from templates.files import MESSAGES
@@ -54,6 +59,11 @@ from templates.rendering import Renderer
 
 ROLES = ("api", "ingest", "deliver", "project", "maintain")
 CHANNELS = frozenset({Channel.EMAIL})
+
+# What must not wait takes the next provider when the first is shut; the rest keeps its sender's good name at the first.
+FAILOVER = frozenset({Lane.URGENT, Lane.HIGH})
+# As many as a relay commonly allows one client (Postfix, smtpd_client_connection_count_limit).
+RELAY_CONNECTIONS = 50
 
 _log = structlog.get_logger("ops.wiring")
 
@@ -126,6 +136,27 @@ async def _identity(store: Store, encryption: KeyEncryption) -> Identity:
     return Identity(encryption.unwrap_identity(installation[1]))
 
 
+async def email_route(settings: Settings, connect: Connect, *, deadline: timedelta | None = None) -> Route:
+    """Open the providers of e-mail in their order: SES, then the relay where one is named.
+
+    A `deadline` takes the place of each provider's own.
+    """
+    ses = await Ses.open(
+        region=settings.aws_region,
+        endpoint_url=settings.ses_endpoint_url or None,
+        configuration_set=settings.ses_configuration_set or None,
+        deadline=deadline or SES_DEADLINE,
+        max_connections=settings.delivery_slots,
+    )
+    gates = [Gate(ses, connect, rate=settings.ses_rate or None)]
+    if settings.smtp_url:
+        relay = await Smtp.open(
+            settings.smtp_url, deadline=deadline or SMTP_DEADLINE, max_connections=RELAY_CONNECTIONS
+        )
+        gates.append(Gate(relay, connect, rate=settings.smtp_rate or None))
+    return Route(gates, failover=FAILOVER)
+
+
 # Each role is a block: it works while the block runs, and leaves nothing half done at its end.
 
 
@@ -169,7 +200,7 @@ class Roles:
         stored = await given.ledger.store.installation()
         if stored is None or stored[0] != settings.installation:
             raise OperationError("INSTALLATION differs from the database's own: a copied database mails nobody")
-        route = await self._email()
+        route = await email_route(settings, given.ledger.store.connection)
         deliver = Deliver(
             given.ledger,
             Renderer(
@@ -190,16 +221,6 @@ class Roles:
             worker.stop()
             await asyncio.wait([task])
             await route.aclose()
-
-    async def _email(self) -> Route:
-        settings = self._parts.settings
-        ses = await Ses.open(
-            region=settings.aws_region,
-            endpoint_url=settings.ses_endpoint_url or None,
-            configuration_set=settings.ses_configuration_set or None,
-            max_connections=settings.delivery_slots,
-        )
-        return Route([Gate(ses, self._parts.ledger.store.connection, rate=settings.ses_rate or None)])
 
     @asynccontextmanager
     async def _ingest(self) -> AsyncIterator[None]:

@@ -187,11 +187,21 @@ def dead_letters(url: str) -> list[dict[str, Any]]:
         return connection.execute("SELECT * FROM ledger.dead_letter ORDER BY received_at").fetchall()
 
 
-async def at_the_end(url: str, fake: FakeSes, messages: Sequence[Message], *, within: timedelta = SOON) -> Audit:
-    """Wait until all is taken in and nothing is left to do: each message has one notification, and all is sound."""
+async def at_the_end(
+    url: str,
+    fake: FakeSes,
+    messages: Sequence[Message],
+    *,
+    requests: Sequence[Request] = (),
+    within: timedelta = SOON,
+) -> Audit:
+    """Wait until all is taken in and nothing is left to do: each message has one notification, and all is sound.
+
+    `requests` are those that another provider has seen.
+    """
     await until(lambda: taken_in(url) >= len(messages), "all messages", within=within)
     await until(lambda: unfinished(url) == 0, "the end of all that is due", within=within)
-    audit = Audit(url, fake.requests)
+    audit = Audit(url, [*fake.requests, *requests])
     assert audit.violations() == [], audit.violations()
     assert audit.message_ids() == {one["messageId"]: 1 for one in messages}, "not one notification a message"
     return audit

@@ -15,7 +15,7 @@ import pytest
 
 from providers.fakes.ses_log import Request
 from tests.acceptance.traffic import Message, message, restamped
-from tests.docs.sandbox import three_ports
+from tests.docs.sandbox import four_ports
 from tests.support import service as processes
 from tests.support.service import Process, Service, until
 
@@ -29,7 +29,7 @@ class Sandbox:
 
     def __init__(self, service: Service, data: Path) -> None:
         self.data = data
-        self.port = three_ports()
+        self.port = four_ports()
         self.process: Process
         self._service = service
         self._token = ""
@@ -69,7 +69,7 @@ class Sandbox:
         return [line.decode(errors="replace") for line in lines if os.fsencode(self.data) in line]
 
     def ports_are_free(self) -> bool:
-        for port in (self.port, self.port + 1, self.port + 2):
+        for port in range(self.port, self.port + 4):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     return False

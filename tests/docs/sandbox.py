@@ -25,13 +25,13 @@ class Sandbox(msgspec.Struct, frozen=True):
     instead: Mapping[str, str]
 
 
-def three_ports() -> int:
-    """Find a port that is free together with the next two."""
+def four_ports() -> int:
+    """Find a port that is free together with the next three."""
     while True:
         with contextlib.ExitStack() as held, contextlib.suppress(OSError):
             first = held.enter_context(socket.create_server(("127.0.0.1", 0)))
             port: int = first.getsockname()[1]
-            for number in (port + 1, port + 2):
+            for number in (port + 1, port + 2, port + 3):
                 held.enter_context(socket.create_server(("127.0.0.1", number)))
             return port
 
@@ -39,7 +39,7 @@ def three_ports() -> int:
 @contextlib.contextmanager
 def running(folder: Path, *, amqp_url: str, broker_api: str) -> Iterator[Sandbox]:
     """Run what the README says starts a sandbox; it is stopped as by Ctrl-C."""
-    port, data = three_ports(), folder / "data"
+    port, data = four_ports(), folder / "data"
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

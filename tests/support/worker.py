@@ -23,9 +23,7 @@ from ledger.values import Personal
 from ops.logs import configure
 from ops.process import stop_on_signals
 from ops.settings import load
-from ops.wiring import CHANNELS, Parts, parts
-from providers.guard import Gate, Route
-from providers.ses import Ses
+from ops.wiring import CHANNELS, Parts, email_route, parts
 from templates.rendering import Rendered, Renderer
 
 _log = structlog.get_logger("tests.worker")
@@ -71,12 +69,9 @@ async def ingesting(given: Parts, *, killer: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def delivering(given: Parts, *, lease: timedelta, deadline: timedelta, killer: str) -> AsyncIterator[None]:
-    provider = await Ses.open(
-        region=given.settings.aws_region, endpoint_url=given.settings.ses_endpoint_url, deadline=deadline
-    )
+    route = await email_route(given.settings, given.ledger.store.connection, deadline=deadline)
     renderer = KillingRenderer(given, killer)
     allowed = AllowList(given.settings.allow_list())
-    route = Route([Gate(provider, given.ledger.store.connection, rate=given.settings.ses_rate or None)])
     deliver = Deliver(given.ledger, renderer, route, allowed=allowed, metrics=given.metrics)
     worker = Worker(given.ledger, deliver, given.signals, lease=lease)
     task = asyncio.create_task(worker.run())
@@ -86,7 +81,7 @@ async def delivering(given: Parts, *, lease: timedelta, deadline: timedelta, kil
         deliver.stop()
         worker.stop()
         await task
-        await provider.aclose()
+        await route.aclose()
 
 
 async def run(arguments: argparse.Namespace) -> None:
