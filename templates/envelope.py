@@ -87,18 +87,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     body_hash: bytes
 
 
-def parse_envelope(body: bytes, *, now: datetime) -> Envelope:
-    """Read a message body (JSON, RFC 8259); `now` is the database's time. Raises MessageRejectedError."""
-    envelope, faults = examine(body, now=now)
-    if faults:
-        raise rejection(envelope, "envelope", faults)
-    return envelope
-
-
 def examine(body: bytes, *, now: datetime) -> tuple[Envelope, list[Fault]]:
-    """Read a message body as far as it goes; what is at fault stands empty in the envelope.
+    """Read a message body (JSON, RFC 8259) as far as it goes; what is at fault stands empty in the envelope.
 
-    Raises MessageRejectedError only when there is no JSON object to speak of.
+    `now` is the database's time. Raises MessageRejectedError only when there is no JSON object to speak of.
     """
     raw, faults = read_object(body)
     message_type, version = _message_type(raw, faults)

@@ -4,12 +4,15 @@ from typing import Any
 
 import pytest
 
-from templates.envelope import MAX_BODY, Envelope, MessageRejectedError, parse_envelope
+from templates.envelope import MAX_BODY, Envelope, MessageRejectedError, examine, rejection
 from tests.unit.templates.samples import NOW, body, sample
 
 
 def parse(message: object) -> Envelope:
-    return parse_envelope(message if isinstance(message, bytes) else body(message), now=NOW)
+    read, found = examine(message if isinstance(message, bytes) else body(message), now=NOW)
+    if found:
+        raise rejection(read, "envelope", found)
+    return read
 
 
 def refusal(message: object) -> MessageRejectedError:
