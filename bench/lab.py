@@ -50,7 +50,7 @@ class Lab:
     def amqp_url(self) -> str:
         """A RabbitMQ node of our own."""
         if not rabbitmq.local_binaries() and not rabbitmq.docker_answers() and os.geteuid() == 0:
-            servers._install()  # noqa: SLF001 - the one place that knows how to install it and start nothing
+            servers.install()
         return self._stack.enter_context(rabbitmq.private_node()).address.amqp
 
     @cached_property
