@@ -85,9 +85,12 @@ SELECT notification, attempt FROM ledger.provider_reference WHERE provider = %(p
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that we refused. Holds no personal data: the body is sealed, and read only by `body_of`."""
+    """A message that we refused. Holds no personal data: the body is sealed, and read only by `body_of`.
 
-    key: bytes
+    `key` is in hex: it is shown and typed in everywhere.
+    """
+
+    key: str
     reason: str
     faults: list[dict[str, str]]
     origin: str
@@ -265,4 +268,4 @@ def _storable(fault: dict[str, str]) -> dict[str, str]:
 
 
 def _dead_letter(row: Sequence[Any]) -> DeadLetter:
-    return DeadLetter(**dict(zip(DeadLetter.__struct_fields__, row, strict=False)))
+    return DeadLetter(key=row[0].hex(), **dict(zip(DeadLetter.__struct_fields__[1:], row[1:], strict=False)))
