@@ -15,7 +15,7 @@ from handlers.metrics import Metrics
 from handlers.worker import Lease, give_back
 from ledger import notification
 from ledger.decision import Decision, Guard, SaidContent
-from ledger.errors import LedgerError, UnstorableError
+from ledger.errors import KeyMissingError, LedgerError, UnstorableError
 from ledger.ledger import Ledger, Loaded
 from ledger.notification import Facts, Intent, Origin, State
 from ledger.policy import VERSION as POLICY_VERSION
@@ -73,7 +73,9 @@ class Deliver:
 
     async def _send_or_end(self, lease: Lease, loaded: Loaded, prepared: asyncio.Event) -> None:
         requested = loaded.state.requested
-        personal = requested.personal if isinstance(requested.personal, Personal) else Personal()
+        personal = requested.personal
+        if not isinstance(personal, Personal):
+            raise KeyMissingError("the key of the person's data is not there")
         verdict = judge(requested, personal.address, self._allowed, loaded.suppression)
         if isinstance(verdict, Suppress):
             said = (verdict.rule, POLICY_VERSION, verdict.inputs)

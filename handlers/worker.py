@@ -10,9 +10,10 @@ from uuid import UUID, uuid4
 import msgspec
 import structlog
 
+from handlers.metrics import Metrics
 from ledger import agenda
 from ledger.agenda import Claim
-from ledger.errors import LedgerError, UnknownTopicError
+from ledger.errors import KeyUnavailableError, LedgerError, UnknownTopicError
 from ledger.ledger import Ledger, Loaded
 from ledger.signals import AGENDA, Signals
 from ledger.values import Channel, Lane
@@ -72,11 +73,19 @@ class Worker:
     """Claims for one handler. No barrier between items: those that wait at the same moment share a commit."""
 
     def __init__(
-        self, ledger: Ledger, handler: Handler, signals: Signals, *, slots: int = SLOTS, lease: timedelta = LEASE
+        self,
+        ledger: Ledger,
+        handler: Handler,
+        signals: Signals,
+        *,
+        metrics: Metrics,
+        slots: int = SLOTS,
+        lease: timedelta = LEASE,
     ) -> None:
         self._ledger = ledger
         self._handler = handler
         self._signals = signals
+        self._metrics = metrics
         self._signal = f"{AGENDA}/{handler.channel.value}"
         self._slots = slots
         self._lease = lease
@@ -209,14 +218,22 @@ class Worker:
             if isinstance(loaded, Loaded):
                 await self._handler.handle(lease, loaded, prepared)
             else:
-                self._log(lease).error("unreadable", error="missing" if loaded is None else type(loaded).__name__)
-                await self._wait(lease, _CANNOT_READ if isinstance(loaded, UnknownTopicError) else self._lease)
+                await self._leave_unread(lease, loaded)
+        except KeyUnavailableError as exc:
+            await self._leave_unread(lease, exc)
         except Exception as exc:  # noqa: BLE001 - one item's trouble is never another's; it waits and is tried again
             unexpected = not isinstance(exc, LedgerError)
             self._log(lease).warning("item_interrupted", error=type(exc).__name__, exc_info=unexpected)
             await self._wait(lease, _AFTER_TROUBLE)
         finally:
             prepared.set()
+
+    async def _leave_unread(self, lease: Lease, error: Exception | None) -> None:
+        """Leave an item to wait whose facts, or whose person's data, nobody here can read: it is not lost by that."""
+        name = "missing" if error is None else type(error).__name__
+        self._metrics.unreadable.labels(self._handler.channel.value, name).inc()
+        self._log(lease).error("unreadable", error=name)
+        await self._wait(lease, _CANNOT_READ if isinstance(error, UnknownTopicError) else self._lease)
 
     def _log(self, lease: Lease) -> structlog.BoundLogger:
         bound: structlog.BoundLogger = _log.bind(

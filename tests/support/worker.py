@@ -78,7 +78,7 @@ async def delivering(given: Parts, *, lease: timedelta, deadline: timedelta, kil
     allowed = AllowList(given.settings.allow_list())
     route = Route([Gate(provider, given.ledger.store.connection, rate=given.settings.ses_rate or None)])
     deliver = Deliver(given.ledger, renderer, route, allowed=allowed, metrics=given.metrics)
-    worker = Worker(given.ledger, deliver, given.signals, lease=lease)
+    worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, lease=lease)
     task = asyncio.create_task(worker.run())
     try:
         yield
