@@ -62,7 +62,7 @@ class Deliver:
         claims, origin = lease.claim.claims, _origin(loaded.now())
         if claims > SET_ASIDE_AFTER:
             self._metrics.set_aside.labels(self.channel.value).inc()
-            _log.error("set_aside", notification_id=str(loaded.stream), claims=claims)
+            _log.error("set_aside", claims=claims)
             await self._record(lease, loaded, lambda state, at: notification.set_aside(state, claims - 1, at))
         elif notification.overdue(loaded.state, origin):
             await self._record(lease, loaded, notification.overdue)

@@ -119,7 +119,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in ("source", "type", "message_id"):
-            msgspec.structs.force_setattr(self, name, _speakable(getattr(self, name)))
+            msgspec.structs.force_setattr(self, name, speakable(getattr(self, name)))
 
 
 class SetAside:
@@ -259,7 +259,8 @@ def monday(now: datetime) -> date:
     return now.date() - timedelta(days=now.weekday())
 
 
-def _speakable(name: str | None) -> str | None:
+def speakable(name: str | None) -> str | None:
+    """Return a name that a sender chose as it may stand in logs and lists: what may hold an address is hidden."""
     return name if name is None or _SPEAKABLE.fullmatch(name) else HIDDEN
 
 
