@@ -8,7 +8,7 @@ import pytest
 import uvloop
 
 from ops import embedded
-from tests.support import postgres, rabbitmq
+from tests.support import ports, postgres, rabbitmq
 
 # A property holds or does not, however busy the machine is.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -42,7 +42,8 @@ def database(postgres_url: str, database_template: str) -> Iterator[postgres.Dat
 @pytest.fixture
 def own_postgres(tmp_path: Path) -> Iterator[embedded.Server]:
     """A durable Postgres that is this test's alone, to be killed, frozen or filled; not migrated."""
-    server = embedded.start(tmp_path / "postgres")
+    # It is started anew on its port while its clients ask for it.
+    server = embedded.start(tmp_path / "postgres", port=ports.free())
     yield server
     server.stop()
 

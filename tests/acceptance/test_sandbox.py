@@ -15,7 +15,7 @@ import pytest
 
 from providers.fakes.ses_log import Request
 from tests.acceptance.traffic import Message, message, restamped
-from tests.docs.sandbox import three_ports
+from tests.support import ports
 from tests.support import service as processes
 from tests.support.service import Process, Service, until
 
@@ -29,7 +29,7 @@ class Sandbox:
 
     def __init__(self, service: Service, data: Path) -> None:
         self.data = data
-        self.port = three_ports()
+        self.port = ports.free_in_a_row(3)
         self.process: Process
         self._service = service
         self._token = ""
