@@ -27,15 +27,10 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
-def database_template(postgres_url: str) -> str:
-    return postgres.template(postgres_url)
-
-
 @pytest.fixture
-def database(postgres_url: str, database_template: str) -> Iterator[postgres.Database]:
+def database(postgres_url: str) -> Iterator[postgres.Database]:
     """A migrated database that is this test's alone: `.url` (application), `.owner_url`, `.superuser_url`."""
-    with postgres.fresh_database(postgres_url, database_template) as fresh:
+    with postgres.fresh_database(postgres_url, postgres.template(postgres_url)) as fresh:
         yield fresh
 
 

@@ -38,7 +38,7 @@ def running(folder: Path, *, amqp_url: str, broker_api: str) -> Iterator[Sandbox
         "DEMO": "3",
         "AMQP_URL": amqp_url,
     }
-    (folder / ".curlrc").write_text("max-time = 20\n")
+    (folder / ".curlrc").write_text("max-time = 60\n")
     with (folder / "sandbox.log").open("w+") as log:
         process = subprocess.Popen(
             ["bash", "-c", _starting_command()],

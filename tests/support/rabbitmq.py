@@ -65,7 +65,7 @@ class Node(msgspec.Struct, frozen=True):
         self._run("start_app")
 
     def _run(self, command: str) -> None:
-        subprocess.run([*self.control, command], env=self.environment, check=True, capture_output=True, timeout=60)
+        subprocess.run([*self.control, command], env=self.environment, check=True, capture_output=True, timeout=120)
 
 
 class Broker:

@@ -71,7 +71,7 @@ class Process:
 
     def metric(self, name: str, **labels: str) -> float:
         """Read one sample of its metrics; 0 where it has none yet."""
-        page = httpx.get(f"http://127.0.0.1:{self._ops_port}/metrics", timeout=10).text
+        page = httpx.get(f"http://127.0.0.1:{self._ops_port}/metrics", timeout=60).text
         wanted = sorted(f'{label}="{value}"' for label, value in labels.items())
         for line in page.splitlines():
             sample, _, value = line.rpartition(" ")
