@@ -3,7 +3,6 @@
 import binascii
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from enum import StrEnum
 
 import msgspec
@@ -44,22 +43,9 @@ class Waiting(StrEnum):
     ANY = "any"
 
 
-class ShownLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ShownLetter(DeadLetter, frozen=True, kw_only=True, omit_defaults=True):
     """A refused message. `body` is there only for scope `pii:read`, and only for a single one: the read is recorded."""
 
-    key: str
-    reason: str
-    faults: list[dict[str, str]]
-    origin: str
-    source: str | None
-    type: str | None
-    message_id: str | None
-    state: str
-    seen: int
-    received_at: datetime
-    decided_at: datetime | None
-    decided_by: str | None
-    decision: str | None
     body: str | None = None
 
 
@@ -97,14 +83,14 @@ async def list_dead_letters(request: Call) -> ShownLetters:
 )
 async def get_dead_letter(request: Call, key: FromPath[str]) -> ShownLetter:
     Parameters.of_query(request.scope, known=()).done()
-    set_aside = services_of(request).set_aside
-    letter = await set_aside.shown(_key(key))
+    set_aside, wanted = services_of(request).set_aside, _key(key)
+    letter = await set_aside.shown(wanted)
     if letter is None:
         raise _missing()
     if Scope.PII not in request.user.scopes:
         return _shown(letter)
-    body = await set_aside.body_of(letter.key)
-    await record_read(request, "dead_letter", letter.key.hex())
+    body = await set_aside.body_of(wanted)
+    await record_read(request, "dead_letter", letter.key)
     return _shown(letter, body=body)
 
 
@@ -170,5 +156,5 @@ def _by(request: Call) -> str:
 
 
 def _shown(letter: DeadLetter, *, body: bytes | None = None) -> ShownLetter:
-    fields = msgspec.structs.asdict(letter) | {"key": letter.key.hex()}
-    return ShownLetter(**fields, body=None if body is None else body.decode(errors="backslashreplace"))
+    shown = None if body is None else body.decode(errors="backslashreplace")
+    return ShownLetter(**msgspec.structs.asdict(letter), body=shown)

@@ -49,7 +49,7 @@ async def get_notification(request: Call, notification_id: FromPath[UUID]) -> vi
     state = fold(facts)
     if state is None or (version is not None and version > state.version):
         raise ProblemError(NOT_FOUND, "the notification was not there, or not at this version")
-    personal = _personal(notification_id, state, await _key(services, facts[0]))
+    personal = _personal(rows[0], state, await _key(services, facts[0]))
     if unmasked:
         await record_read(request, "notification", str(notification_id))
     return views.notification(notification_id, state, personal, unmasked=unmasked)
@@ -161,8 +161,8 @@ async def _key(services: Services, first: NotificationFact | None) -> DataKey | 
     return keys.get(first.recipient)
 
 
-def _personal(stream: UUID, state: State, key: DataKey | None) -> Personal | Redacted:
-    return _opened(unseal(state.requested, stream, key=key))
+def _personal(first: Row, state: State, key: DataKey | None) -> Personal | Redacted:
+    return _opened(unseal(state.requested, first.stream, topic=first.topic, key=key))
 
 
 def _opened(requested: Requested) -> Personal | Redacted:

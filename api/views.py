@@ -173,7 +173,7 @@ def _fact(row: Row, *, key: DataKey | None, unmasked: bool) -> ShownFact:
         return _unknown(row)
     data = {name: _plain(getattr(fact, name)) for name in fact.__struct_fields__ if name not in _TOP}
     if isinstance(fact, Requested):
-        data["personal"] = _personal(unseal(fact, row.stream, key=key).personal, unmasked=unmasked)
+        data["personal"] = _personal(unseal(fact, row.stream, topic=row.topic, key=key).personal, unmasked=unmasked)
     return ShownFact(
         version=row.version,
         position=row.position,

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ import msgspec
 from bench import mails, processes
 from bench.stub import Taken
 from ops import embedded
-from tests.support import postgres, rabbitmq, servers
+from tests.support import ports, postgres, rabbitmq, servers
 
 # A server of a service that is in use, small enough for any machine; what is on disk stays on disk (fsync is on).
 POSTGRES = {
@@ -50,7 +49,7 @@ class Lab:
     def amqp_url(self) -> str:
         """A RabbitMQ node of our own."""
         if not rabbitmq.local_binaries() and not rabbitmq.docker_answers() and os.geteuid() == 0:
-            servers._install()  # noqa: SLF001 - the one place that knows how to install it and start nothing
+            servers.install()
         return self._stack.enter_context(rabbitmq.private_node()).address.amqp
 
     @cached_property
@@ -63,7 +62,7 @@ class Lab:
     @cached_property
     def stub(self) -> "StubClient":
         """A provider that costs next to nothing."""
-        port = free_port()
+        port = ports.free()
         self._stack.enter_context(processes.running("-m", "bench.stub", str(port), log=self.log))
         stub = StubClient(f"http://127.0.0.1:{port}")
         self._stack.callback(stub.close)
@@ -110,10 +109,3 @@ class StubClient:
 
     def close(self) -> None:
         self._client.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -10,9 +10,10 @@ import msgspec
 import psycopg
 
 from bench import mails, processes
-from bench.lab import Lab, free_port
+from bench.lab import Lab
 from bench.processes import MeasurementError
 from ops.secrets import AUDIENCE, ISSUER, secrets_in
+from tests.support import ports
 from tests.support.postgres import Database
 from tests.support.service import SHARED
 
@@ -62,13 +63,13 @@ class Service:
     @contextlib.contextmanager
     def api(self) -> Iterator[int]:
         """Run the HTTP API while the block runs; yields its port."""
-        port = free_port()
+        port = ports.free()
         with self._process(["api"], PORT=str(port)):
             yield port
 
     @contextlib.contextmanager
     def _process(self, roles: Sequence[str], **settings: str) -> Iterator[None]:
-        ops_port = free_port()
+        ops_port = ports.free()
         environment = {**self._settings(), **settings, "OPS_PORT": str(ops_port)}
         with processes.running("-m", "bench.worker", *roles, log=self.lab.log, environment=environment) as process:
             processes.until(lambda: _lives(ops_port) or process.poll() is not None, f"the roles {roles}")

@@ -15,7 +15,7 @@ from handlers.metrics import Metrics
 from handlers.worker import Lease, give_back
 from ledger import notification
 from ledger.decision import Decision, Guard, SaidContent
-from ledger.errors import LedgerError, UnstorableError
+from ledger.errors import KeyMissingError, LedgerError, UnstorableError
 from ledger.ledger import Ledger, Loaded
 from ledger.notification import Facts, Intent, Origin, State
 from ledger.policy import VERSION as POLICY_VERSION
@@ -62,7 +62,7 @@ class Deliver:
         claims, origin = lease.claim.claims, _origin(loaded.now())
         if claims > SET_ASIDE_AFTER:
             self._metrics.set_aside.labels(self.channel.value).inc()
-            _log.error("set_aside", notification_id=str(loaded.stream), claims=claims)
+            _log.error("set_aside", claims=claims)
             await self._record(lease, loaded, lambda state, at: notification.set_aside(state, claims - 1, at))
         elif notification.overdue(loaded.state, origin):
             await self._record(lease, loaded, notification.overdue)
@@ -73,7 +73,9 @@ class Deliver:
 
     async def _send_or_end(self, lease: Lease, loaded: Loaded, prepared: asyncio.Event) -> None:
         requested = loaded.state.requested
-        personal = requested.personal if isinstance(requested.personal, Personal) else Personal()
+        personal = requested.personal
+        if not isinstance(personal, Personal):
+            raise KeyMissingError("the key of the person's data is not there")
         verdict = judge(requested, personal.address, self._allowed, loaded.suppression)
         if isinstance(verdict, Suppress):
             said = (verdict.rule, POLICY_VERSION, verdict.inputs)

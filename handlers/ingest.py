@@ -31,6 +31,9 @@ BATCH = 200
 PREFETCH = 400
 _DELIVERY_LIMIT = 100
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
+# A broker answers heartbeats and may still owe the answer about one queue (its leader is gone): then another
+# connection is tried.
+_ANSWERS_WITHIN = 20.0
 
 _log = structlog.get_logger("handlers.ingest")
 T = TypeVar("T")
@@ -69,7 +72,8 @@ class Ingest:
     async def _consume_all(self) -> None:
         connection = await aio_pika.connect(self._url, timeout=10)
         async with connection:
-            await declare(connection)
+            async with asyncio.timeout(_ANSWERS_WITHIN):
+                await declare(connection)
             handlers: dict[str, Callable[[Sequence[AbstractIncomingMessage]], Awaitable[None]]] = {
                 URGENT: self._handle,
                 NORMAL: self._handle,
@@ -83,13 +87,17 @@ class Ingest:
                 self._metrics.broker_connected.set(0)
 
     async def _measure(self, connection: AbstractConnection, consumers: Sequence["_Consumer"]) -> None:
-        """Keep the gauges of the queues, until we stop."""
-        channel = await connection.channel()
+        """Keep the gauges of the queues, until we stop; a broker that is too busy to be asked interrupts nobody."""
         while not self._stopping.is_set():
             for consumer in consumers:
-                told = await channel.declare_queue(consumer.queue, passive=True)
-                self._metrics.queue_ready.labels(consumer.queue).set(told.declaration_result.message_count or 0)
                 self._metrics.queue_unacked.labels(consumer.queue).set(consumer.held)
+            try:
+                async with asyncio.timeout(_ANSWERS_WITHIN), connection.channel() as channel:
+                    for consumer in consumers:
+                        told = await channel.declare_queue(consumer.queue, passive=True)
+                        self._metrics.queue_ready.labels(consumer.queue).set(told.declaration_result.message_count or 0)
+            except (AMQPError, OSError, TimeoutError, RuntimeError) as exc:
+                _log.warning("queues_not_measured", error=type(exc).__name__)
             await self._pause(len(_PAUSES))
 
     async def _handle(self, messages: Sequence[AbstractIncomingMessage]) -> None:
@@ -174,13 +182,9 @@ class _Consumer:
         self._lost = False
 
     async def run(self, connection: AbstractConnection) -> None:
-        channel: AbstractChannel = await connection.channel()
-        await channel.set_qos(prefetch_count=PREFETCH)
-        channel.close_callbacks.add(self._on_lost)
-        queue = await channel.get_queue(self.queue)
-        # A queue that is deleted, or whose leader moves, cancels its consumer and leaves the channel open.
-        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(self._on_lost)
-        await queue.consume(self._on_message)
+        async with asyncio.timeout(_ANSWERS_WITHIN):
+            # Held while we run: its callbacks tell us of its end.
+            channel = await self._start(connection)
         stop = asyncio.create_task(self._stopping.wait())
         stop.add_done_callback(lambda _: self._wake.set())
         try:
@@ -191,10 +195,20 @@ class _Consumer:
                     batch = self._next_batch()
                     await self._handle(batch)
                     self.held -= len(batch)
-                if self._lost:
+                if self._lost or channel.is_closed:
                     raise ConnectionError(f"the channel of {self.queue} was lost")
         finally:
             stop.cancel()
+
+    async def _start(self, connection: AbstractConnection) -> AbstractChannel:
+        channel: AbstractChannel = await connection.channel()
+        await channel.set_qos(prefetch_count=PREFETCH)
+        channel.close_callbacks.add(self._on_lost)
+        queue = await channel.get_queue(self.queue)
+        # A queue that is deleted, or whose leader moves, cancels its consumer and leaves the channel open.
+        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(self._on_lost)
+        await queue.consume(self._on_message)
+        return channel
 
     async def _on_message(self, message: AbstractIncomingMessage) -> None:
         self._buffer.append(message)

@@ -73,6 +73,13 @@ class Metrics:
             ("channel",),
             registry=registry,
         )
+        self.unreadable = Counter(
+            "notification_dispatch_unreadable",
+            "Times that something due could not be read and was left to wait, by error: alert on all but "
+            "UnknownTopicError.",
+            ("channel", "error"),
+            registry=registry,
+        )
         self.reports = Counter(
             "notification_reports",
             "Provider reports by kind and result (recorded, known, counted, unmatched).",

@@ -10,6 +10,7 @@ LedgerError
 ├── UntoldError               the outside did not take all that the log had to tell
 ├── UnknownTopicError         a fact of a release that this one does not know
 └── KeyUnavailableError       a data key cannot be opened with the keys that were given
+    └── KeyMissingError       a person's data key is not there, and nobody has erased that person
 """
 
 from enum import StrEnum
@@ -72,3 +73,9 @@ class UnknownTopicError(LedgerError):
 
 class KeyUnavailableError(LedgerError):
     """A stored key cannot be opened. Check KEY_ENCRYPTION_KEY: during a rotation both keys must be given."""
+
+
+class KeyMissingError(KeyUnavailableError):
+    """A person's data key is not there, and nobody has erased that person. Bring the row of recipient_key back from
+    a backup; what is sealed under it waits.
+    """

@@ -285,7 +285,7 @@ def _loaded(
     suppressions: Mapping[_Address, Suppression | Exception],
     clock: float,
 ) -> Loaded | Exception:
-    stream, key = rows[0].stream, keys.get(state.requested.recipient)
+    first, key = rows[0], keys.get(state.requested.recipient)
     if isinstance(key, KeyUnavailableError):
         return key
     address = _address(state)
@@ -293,10 +293,11 @@ def _loaded(
     if isinstance(suppression, Exception):
         return suppression
     try:
-        opened = msgspec.structs.replace(state, requested=unseal(state.requested, stream, key=key))
+        requested = unseal(state.requested, first.stream, topic=first.topic, key=key)
     except KeyUnavailableError as exc:
         return exc
-    return Loaded(stream=stream, state=opened, key=key, suppression=suppression, read_at=rows[0].now, clock=clock)
+    opened = msgspec.structs.replace(state, requested=requested)
+    return Loaded(stream=first.stream, state=opened, key=key, suppression=suppression, read_at=first.now, clock=clock)
 
 
 def _unmoved(decision: Decision, known: Mapping[UUID, Loaded]) -> list[Guard]:

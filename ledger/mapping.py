@@ -110,16 +110,19 @@ class FactMapper(Mapper[UUID]):
         stream = cast("UUID", stored_event.originator_id)
         fact = self.decode(stored_event.topic, stored_event.state)
         if isinstance(fact, n.Requested) and self._keys is not None:
-            fact = unseal(fact, stream, key=self._keys.get(fact.recipient))
+            fact = unseal(fact, stream, topic=stored_event.topic, key=self._keys.get(fact.recipient))
         recorded = Recorded(stream, stored_event.originator_version, stored_event.topic, fact)
         return cast("DomainEventProtocol[UUID]", recorded)
 
 
-def unseal(requested: n.Requested, stream: UUID, *, key: DataKey | None) -> n.Requested:
-    """Open the personal data of a first fact; without its key (an erased person) they read as redacted."""
+def unseal(requested: n.Requested, stream: UUID, *, topic: str, key: DataKey | None) -> n.Requested:
+    """Open the personal data of a first fact; without its key (an erased person) they read as redacted.
+
+    `topic` is the one that the fact was stored under, whatever it was read as: the seal is bound to it.
+    """
     if not isinstance(requested.personal, bytes):
         return requested
-    personal = open_personal(requested.personal, stream, version=1, topic="notification.requested", key=key)
+    personal = open_personal(requested.personal, stream, version=1, topic=topic, key=key)
     return msgspec.structs.replace(requested, personal=personal)
 
 

@@ -50,12 +50,18 @@ UPDATE ledger.dead_letter SET state = %(state)s, decided_at = now(), decided_by 
 WHERE key = %(key)s AND state = 'waiting'
 """
 _COUNT_WAITING = "SELECT count(*) FROM ledger.dead_letter WHERE state = 'waiting'"
-# One more try of these bytes, counted before they are parsed.
+# One more try of these bytes, counted before they are parsed. The commit does not wait for the disk, nor does that of
+# the forgetting: the count is to outlive our process, which may end by these bytes, and not the server. Messages that
+# come again come one by one, by the hundred, and each would wait twice more for a slow disk.
 _TRY = """
-INSERT INTO ledger.intake_try AS t (hash, tries) VALUES (%(hash)s, 1)
+WITH relaxed AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+INSERT INTO ledger.intake_try AS t (hash, tries) SELECT %(hash)s, 1 FROM relaxed
 ON CONFLICT (hash) DO UPDATE SET tries = t.tries + 1 RETURNING tries
 """
-_FORGET_TRY = "DELETE FROM ledger.intake_try WHERE hash = %(hash)s"
+_FORGET_TRY = """
+WITH relaxed AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+DELETE FROM ledger.intake_try USING relaxed WHERE hash = %(hash)s
+"""
 # Keep a report that matches nothing yet.
 _KEEP_REPORT = """
 INSERT INTO ledger.unmatched_report AS u (provider, key, reference, week, body)
@@ -85,9 +91,12 @@ SELECT notification, attempt FROM ledger.provider_reference WHERE provider = %(p
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that we refused. Holds no personal data: the body is sealed, and read only by `body_of`."""
+    """A message that we refused. Holds no personal data: the body is sealed, and read only by `body_of`.
 
-    key: bytes
+    `key` is in hex: it is shown and typed in everywhere.
+    """
+
+    key: str
     reason: str
     faults: list[dict[str, str]]
     origin: str
@@ -116,7 +125,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in ("source", "type", "message_id"):
-            msgspec.structs.force_setattr(self, name, _speakable(getattr(self, name)))
+            msgspec.structs.force_setattr(self, name, speakable(getattr(self, name)))
 
 
 class SetAside:
@@ -256,7 +265,8 @@ def monday(now: datetime) -> date:
     return now.date() - timedelta(days=now.weekday())
 
 
-def _speakable(name: str | None) -> str | None:
+def speakable(name: str | None) -> str | None:
+    """Return a name that a sender chose as it may stand in logs and lists: what may hold an address is hidden."""
     return name if name is None or _SPEAKABLE.fullmatch(name) else HIDDEN
 
 
@@ -265,4 +275,4 @@ def _storable(fault: dict[str, str]) -> dict[str, str]:
 
 
 def _dead_letter(row: Sequence[Any]) -> DeadLetter:
-    return DeadLetter(**dict(zip(DeadLetter.__struct_fields__, row, strict=False)))
+    return DeadLetter(key=row[0].hex(), **dict(zip(DeadLetter.__struct_fields__[1:], row[1:], strict=False)))

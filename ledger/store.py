@@ -1,5 +1,6 @@
 """The ledger's tables in Postgres: append decisions, load streams, read in order."""
 
+import select
 import struct
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -91,6 +92,10 @@ _NETWORK: dict[str, Any] = {
 }
 
 
+# How long a caller waits for a connection, in seconds.
+_PATIENCE = 10.0
+
+
 class Row(msgspec.Struct, frozen=True):
     """A stored fact as it lies there; `now` is the database's time of the reading."""
 
@@ -150,20 +155,43 @@ def configure(connection: AsyncConnection[Any]) -> None:
 
 
 def make_pool(url: str, *, size: int) -> AsyncConnectionPool[AsyncConnection[Any]]:
-    """Make a pool of reading connections; it is opened by its user."""
+    """Make a pool of reading connections; it is opened by its user. What a restart has ended is lent to nobody."""
 
     async def configured(connection: AsyncConnection[Any]) -> None:
         configure(connection)
 
-    return AsyncConnectionPool(
+    async def check(connection: AsyncConnection[Any]) -> None:
+        if not _has_news(connection):
+            return
+        try:
+            await pool.check_connection(connection)
+        except psycopg.Error:
+            await pool.check()  # what has ended one has most likely ended the others
+            raise
+
+    pool = AsyncConnectionPool(
         url,
         min_size=1,
         max_size=size,
         open=False,
         configure=configured,
+        check=check,
         kwargs={"autocommit": True, "options": _BY_INDEX, **_NETWORK},
-        timeout=10,
+        timeout=_PATIENCE,
+        # The pauses between its tries double; a database that is back must not wait for the last of them to end.
+        reconnect_timeout=_PATIENCE,
     )
+    return pool
+
+
+def _has_news(connection: AsyncConnection[Any]) -> bool:
+    """Whether something waits to be read on an idle connection: mostly its end.
+
+    It asks the kernel (1 µs), where a question to the server would cost each use of a connection a round trip.
+    """
+    news = select.poll()
+    news.register(connection.fileno(), select.POLLIN)
+    return bool(news.poll(0))
 
 
 class Store:

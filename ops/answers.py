@@ -81,7 +81,7 @@ def _fields(data: dict[str, Any]) -> str:
 
 def of_letter(letter: DeadLetter) -> dict[str, Any]:
     """Describe a dead letter, without its body."""
-    return {**msgspec.structs.asdict(letter), "key": letter.key.hex()}
+    return msgspec.structs.asdict(letter)
 
 
 def of_replay(result: Result) -> dict[str, Any]:

@@ -183,9 +183,7 @@ def dead_letters() -> None:
 def list_(state: str, limit: int, *, as_json: bool) -> None:
     """List them, newest first."""
     letters = _with_parts(lambda given: given.set_aside.listed(state=state, limit=limit))
-    lines = [
-        f"{one.key.hex()}  {one.received_at:%Y-%m-%d %H:%M:%S}  {one.reason}  {one.type or '?'}" for one in letters
-    ]
+    lines = [f"{one.key}  {one.received_at:%Y-%m-%d %H:%M:%S}  {one.reason}  {one.type or '?'}" for one in letters]
     _print([answers.of_letter(one) for one in letters], lines, as_json=as_json)
 
 

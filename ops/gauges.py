@@ -11,7 +11,6 @@ from psycopg_pool import AsyncConnectionPool
 
 from handlers.publish import OUTBOX
 from ledger import agenda, follower
-from ledger.errors import LedgerError
 from ledger.follower import View
 from ledger.set_aside import SetAside
 from ledger.store import Store
@@ -94,7 +93,7 @@ class Gauges:
         while True:
             try:
                 await self.refresh()
-            except LedgerError as exc:
+            except Exception as exc:  # noqa: BLE001 - what cannot be shown is no reason to end what is shown
                 _log.warning("gauges_stale", error=type(exc).__name__)
             await asyncio.sleep(_EVERY.total_seconds())
 

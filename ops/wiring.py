@@ -212,7 +212,7 @@ class Roles:
             allowed=AllowList(settings.allow_list()),
             metrics=given.metrics,
         )
-        worker = Worker(given.ledger, deliver, given.signals, slots=settings.delivery_slots)
+        worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, slots=settings.delivery_slots)
         task = self._watch(worker.run(), "deliver")
         try:
             yield

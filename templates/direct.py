@@ -9,7 +9,7 @@ import msgspec
 
 from ledger.values import Channel, Personal, Wanted
 from templates.entries import LONGEST, Kind
-from templates.envelope import Fault, MessageRejectedError, hash_of, read_object, read_time, shown
+from templates.envelope import Fault, hash_of, read_object, read_time, shown
 from templates.shapes import compile_record, joined
 
 
@@ -50,16 +50,11 @@ _FORM = compile_record(
 )
 
 
-def parse_request(body: bytes, *, now: datetime) -> DirectRequest:
-    """Read a request's body (JSON, RFC 8259); `now` is the database's time. Raises MessageRejectedError."""
-    request, faults = examine_request(body, now=now)
-    if faults:
-        raise MessageRejectedError("request", faults)
-    return request
-
-
 def examine_request(body: bytes, *, now: datetime) -> tuple[DirectRequest, list[Fault]]:
-    """Read a request as far as it goes; what is at fault stands empty. Raises MessageRejectedError for no object."""
+    """Read a request's body (JSON, RFC 8259) as far as it goes; what is at fault stands empty.
+
+    `now` is the database's time. Raises MessageRejectedError only when there is no JSON object to speak of.
+    """
     raw, faults = read_object(body)
     form = _FORM.read(raw, "", faults)
     person = form.get("recipient") or {}

@@ -8,7 +8,7 @@ import pytest
 import uvloop
 
 from ops import embedded
-from tests.support import postgres, rabbitmq
+from tests.support import ports, postgres, rabbitmq
 
 # A property holds or does not, however busy the machine is.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -27,22 +27,18 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
-def database_template(postgres_url: str) -> str:
-    return postgres.template(postgres_url)
-
-
 @pytest.fixture
-def database(postgres_url: str, database_template: str) -> Iterator[postgres.Database]:
+def database(postgres_url: str) -> Iterator[postgres.Database]:
     """A migrated database that is this test's alone: `.url` (application), `.owner_url`, `.superuser_url`."""
-    with postgres.fresh_database(postgres_url, database_template) as fresh:
+    with postgres.fresh_database(postgres_url, postgres.template(postgres_url)) as fresh:
         yield fresh
 
 
 @pytest.fixture
 def own_postgres(tmp_path: Path) -> Iterator[embedded.Server]:
     """A durable Postgres that is this test's alone, to be killed, frozen or filled; not migrated."""
-    server = embedded.start(tmp_path / "postgres")
+    # It is started anew on its port while its clients ask for it.
+    server = embedded.start(tmp_path / "postgres", port=ports.free())
     yield server
     server.stop()
 

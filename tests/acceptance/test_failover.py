@@ -19,10 +19,11 @@ from tests.acceptance.test_provider_faults import OPEN
 from tests.acceptance.traffic import message, publish, shipped
 from tests.acceptance.wires import through
 from tests.support import service as processes
+from tests.support.ports import free
 from tests.support.postgres import Database
 from tests.support.proxy import Towards, forwarding
 from tests.support.rabbitmq import Broker
-from tests.support.service import WORKER, Service, free_port, reached, until
+from tests.support.service import WORKER, Service, reached, until
 
 DELIVER = ("deliver", "--lease", "8", "--deadline", "2")
 OVER_THE_RELAY = ["requested", "rendered", "attempt_started", "attempt_failed", "attempt_started", "dispatched"]
@@ -85,7 +86,7 @@ async def relay() -> AsyncIterator[FakeSmtp]:
 
 def nobody() -> str:
     """An endpoint that refuses connections."""
-    return f"http://127.0.0.1:{free_port()}"
+    return f"http://127.0.0.1:{free()}"
 
 
 def a_code() -> dict[str, object]:
@@ -96,7 +97,7 @@ def a_code() -> dict[str, object]:
 async def test_while_ses_is_away_urgent_mail_goes_over_the_relay_and_the_rest_waits_for_it(
     service: Service, database: Database, broker: Broker, relay: FakeSmtp
 ):
-    rest, urgent, port = shipped(100), [a_code() for _ in range(50)], free_port()
+    rest, urgent, port = shipped(100), [a_code() for _ in range(50)], free()
     url = f"http://127.0.0.1:{port}"
     roles = ("ingest", "deliver", "deliver")
     await asyncio.gather(*(service.start(role, SES_ENDPOINT_URL=url, SMTP_URL=relay.url) for role in roles))

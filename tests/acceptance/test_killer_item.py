@@ -10,6 +10,7 @@ from tests.support.service import WORKER, Process, Service, until
 
 KILLER = "GrimReaper"
 CRASHES = 5
+HANDLED = {Status.DISPATCHED, Status.IN_DOUBT}
 
 
 async def test_i15_an_item_that_kills_is_set_aside_after_five_crashes_and_takes_no_healthy_one_with_it(
@@ -24,8 +25,12 @@ async def test_i15_an_item_that_kills_is_set_aside_after_five_crashes_and_takes_
         crashes += 1
     assert crashes == CRASHES
     audit = Audit(database.url, fake.requests)
-    assert audit.statuses() == {Status.FAILED: 1, Status.DISPATCHED: len(healthy)}
-    assert len(fake.requests) == len(healthy)
+    statuses = audit.statuses()
+    assert statuses.pop(Status.FAILED) == 1
+    assert statuses.total() == len(healthy)
+    # A request that was under way at a crash may have been taken: it is in doubt, and nothing worse.
+    assert statuses[Status.DISPATCHED] <= len(fake.requests) <= len(healthy)
+    assert set(statuses) <= HANDLED
     assert audit.violations() == []
 
 
@@ -37,7 +42,7 @@ async def _dies(worker: Process, database: Database) -> bool:
     """Wait for its end, or for the end of all notifications: then it lives."""
 
     def all_ended() -> bool:
-        return set(Audit(database.url, []).statuses()) <= {Status.FAILED, Status.DISPATCHED}
+        return set(Audit(database.url, []).statuses()) <= {Status.FAILED, *HANDLED}
 
     await until(lambda: not worker.lives() or all_ended(), "its death, or everybody's end")
     return not worker.lives()

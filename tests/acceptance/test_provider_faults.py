@@ -5,9 +5,10 @@ from ledger.status import Status
 from providers.fakes.ses import Behaviour, FakeSes
 from tests.acceptance.audit import all_sent_once, at_the_end, count, taken_in
 from tests.acceptance.traffic import publish, shipped
+from tests.support import ports
 from tests.support.postgres import Database
 from tests.support.rabbitmq import Broker
-from tests.support.service import Service, free_port, reached, until
+from tests.support.service import Service, reached, until
 
 OPEN = "SELECT count(*) FROM ledger.provider_limit WHERE tripped"
 WORKERS = 3
@@ -42,7 +43,7 @@ async def test_i20_three_processes_keep_one_rate(service: Service, database: Dat
 async def test_i13_a_provider_that_refuses_connections_is_called_now_and_then_and_gets_all_once_it_is_back(
     service: Service, database: Database, broker: Broker
 ):
-    messages, port = await backlog(service, database, broker, 300), free_port()
+    messages, port = await backlog(service, database, broker, 300), ports.free()
     url = f"http://127.0.0.1:{port}"
     await asyncio.gather(*(service.start("deliver", SES_ENDPOINT_URL=url) for _ in range(2)))
     await until(lambda: count(database.url, OPEN) == 1, "the breaker to open")

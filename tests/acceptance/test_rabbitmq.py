@@ -5,7 +5,7 @@ from datetime import timedelta
 from ledger.status import Status
 from providers.fakes.ses import FakeSes
 from tests.acceptance.audit import Audit, all_sent_once, at_the_end, count, dead_letters, taken_in
-from tests.acceptance.traffic import drained, message, publish, restamped, shipped
+from tests.acceptance.traffic import drained, message, publish, publishing, restamped, shipped
 from tests.support.postgres import Database
 from tests.support.rabbitmq import Broker
 from tests.support.service import WORKER, Process, Service, reached, until
@@ -70,13 +70,12 @@ async def test_i22_a_rolling_restart_under_load_loses_and_repeats_nothing_and_le
 ):
     messages = shipped(2_000)
     running = await asyncio.gather(*(service.start(role) for role in ("ingest", "deliver")))
-    publishing = asyncio.create_task(publish(broker.url, messages))
-    for moment in (1, 500, 1_000):
-        await reached(lambda: len(fake.requests), moment, "requests")
-        new = await asyncio.gather(*(service.start(role) for role in ("ingest", "deliver")))
-        assert [await process.stop() for process in running] == [0, 0]
-        running = new
-    await publishing
+    async with publishing(broker.url, messages):
+        for moment in (1, 500, 1_000):
+            await reached(lambda: len(fake.requests), moment, "requests")
+            new = await asyncio.gather(*(service.start(role) for role in ("ingest", "deliver")))
+            assert [await process.stop() for process in running] == [0, 0]
+            running = new
     await all_sent_once(database.url, fake, messages)
     await service.stop_all()
     assert await drained(broker)

@@ -14,9 +14,10 @@ from providers.fakes.ses_events import event
 from tests.acceptance.audit import Audit, count, unfinished
 from tests.acceptance.taking import take_in
 from tests.acceptance.traffic import message, shipped
+from tests.support import ports
 from tests.support import service as processes
 from tests.support.postgres import Database
-from tests.support.service import WORKER, Service, free_port, reached, until
+from tests.support.service import WORKER, Service, reached, until
 
 # The provider takes a mail and reports on it at once, and answers the request itself only then.
 LATE = Behaviour(delay=timedelta(seconds=2))
@@ -32,7 +33,7 @@ COMPLETE = ["requested", "rendered", "attempt_started", "dispatched", "delivered
 @pytest.fixture
 async def reporting(database: Database, fake: FakeSes, tmp_path: Path) -> AsyncIterator[Service]:
     """The API as a process, subscribed to the provider's reports."""
-    secrets, keys, port = secrets_in(tmp_path), tmp_path / "jwks.json", free_port()
+    secrets, keys, port = secrets_in(tmp_path), tmp_path / "jwks.json", ports.free()
     keys.write_bytes(msgspec.json.encode(secrets.public_keys()))
     settings = {
         "DATABASE_URL": database.url,

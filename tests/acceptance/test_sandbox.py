@@ -15,7 +15,7 @@ import pytest
 
 from providers.fakes.ses_log import Request
 from tests.acceptance.traffic import Message, message, restamped
-from tests.docs.sandbox import four_ports
+from tests.support import ports
 from tests.support import service as processes
 from tests.support.service import Process, Service, until
 
@@ -29,7 +29,7 @@ class Sandbox:
 
     def __init__(self, service: Service, data: Path) -> None:
         self.data = data
-        self.port = four_ports()
+        self.port = ports.free_in_a_row(4)
         self.process: Process
         self._service = service
         self._token = ""
@@ -47,17 +47,17 @@ class Sandbox:
 
     def client(self) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {self._token}"}
-        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=30)
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=60)
 
     def requests(self) -> list[Request]:
-        return msgspec.json.decode(httpx.get(f"{self.inbox}/requests").content, type=list[Request])
+        return msgspec.json.decode(httpx.get(f"{self.inbox}/requests", timeout=60).content, type=list[Request])
 
     def page(self) -> str:
-        return httpx.get(f"{self.inbox}/inbox").text
+        return httpx.get(f"{self.inbox}/inbox", timeout=60).text
 
     def slow_down(self) -> None:
         """Have the provider take every mail at once, and answer a second later."""
-        httpx.post(f"{self.inbox}/control", json={"delay": "PT1S"}).raise_for_status()
+        httpx.post(f"{self.inbox}/control", json={"delay": "PT1S"}, timeout=60).raise_for_status()
 
     def left_behind(self) -> list[str]:
         """The command lines of processes that work on this sandbox's folder."""

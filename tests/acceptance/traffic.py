@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -58,14 +58,23 @@ async def publish(url: str, messages: Sequence[Message | bytes], *, exchange: st
                     left = [*await _confirmed(target, left[:AT_A_TIME]), *left[AT_A_TIME:]]
 
 
+@contextlib.asynccontextmanager
+async def publishing(url: str, messages: Sequence[Message | bytes]) -> AsyncIterator[None]:
+    """Publish while the block runs, and to the end behind it; what ends the publisher ends the block."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(publish(url, messages))
+        yield
+
+
 async def _confirmed(target: AbstractExchange, bodies: Sequence[bytes]) -> list[bytes]:
-    """Publish these; returns those of which nobody can say whether they arrived, unless none did: then raises."""
+    """Publish these; returns those of which nobody can say whether they arrived. Raises ConnectionError for all."""
     sent = (target.publish(aio_pika.Message(body, delivery_mode=2), "platform", timeout=10) for body in bodies)
     results = await asyncio.gather(*sent, return_exceptions=True)
-    faults = [result for result in results if isinstance(result, BaseException)]
-    if len(faults) == len(bodies):
-        raise faults[0]
-    return [body for body, result in zip(bodies, results, strict=True) if isinstance(result, BaseException)]
+    left = [body for body, result in zip(bodies, results, strict=True) if isinstance(result, BaseException)]
+    if len(left) == len(bodies):
+        # Whatever the client calls it (a publish that is cancelled with its channel, too), we publish again.
+        raise ConnectionError("nothing was confirmed")
+    return left
 
 
 async def drained(broker: Broker) -> bool:

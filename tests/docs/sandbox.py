@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tests.docs.pages import ROOT, blocks
+from tests.support import ports
 
 STARTING = ("sh", "sandbox")
 _STOP_SECONDS = 60
@@ -25,21 +25,10 @@ class Sandbox(msgspec.Struct, frozen=True):
     instead: Mapping[str, str]
 
 
-def four_ports() -> int:
-    """Find a port that is free together with the next three."""
-    while True:
-        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
-            first = held.enter_context(socket.create_server(("127.0.0.1", 0)))
-            port: int = first.getsockname()[1]
-            for number in (port + 1, port + 2, port + 3):
-                held.enter_context(socket.create_server(("127.0.0.1", number)))
-            return port
-
-
 @contextlib.contextmanager
 def running(folder: Path, *, amqp_url: str, broker_api: str) -> Iterator[Sandbox]:
     """Run what the README says starts a sandbox; it is stopped as by Ctrl-C."""
-    port, data = four_ports(), folder / "data"
+    port, data = ports.free_in_a_row(4), folder / "data"
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -49,7 +38,7 @@ def running(folder: Path, *, amqp_url: str, broker_api: str) -> Iterator[Sandbox
         "DEMO": "3",
         "AMQP_URL": amqp_url,
     }
-    (folder / ".curlrc").write_text("max-time = 20\n")
+    (folder / ".curlrc").write_text("max-time = 60\n")
     with (folder / "sandbox.log").open("w+") as log:
         process = subprocess.Popen(
             ["bash", "-c", _starting_command()],

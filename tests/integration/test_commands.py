@@ -14,6 +14,7 @@ from ledger.store import Encoded
 from tests.integration.api.deliveries import message
 from tests.integration.api.test_release import in_doubt
 from tests.integration.ledger.parts import new_id, now, opened_store, running_ledger, set_aside_in
+from tests.support import ports
 from tests.support import service as processes
 from tests.support.postgres import Database
 from tests.support.service import Service
@@ -96,7 +97,7 @@ async def test_i25_a_fact_of_a_newer_release_is_shown_as_it_lies_there_without_p
 
 
 async def test_a_database_that_is_down_is_one_clear_line_without_its_address(service: Service):
-    nowhere = f"postgresql://somebody:secret@127.0.0.1:{processes.free_port()}/ledger"
+    nowhere = f"postgresql://somebody:secret@127.0.0.1:{ports.free()}/ledger"
     told = await asyncio.gather(
         _said(service, "migrate", MIGRATION_DATABASE_URL=nowhere),
         _said(service, "dead-letters", "list", DATABASE_URL=nowhere),

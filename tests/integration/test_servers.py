@@ -30,7 +30,7 @@ async def test_a_quorum_queue_takes_a_confirmed_message(broker: Broker):
         queue = await channel.declare_queue("probe", durable=True, arguments={"x-queue-type": "quorum"})
         await channel.default_exchange.publish(aio_pika.Message(b"hello"), routing_key="probe")
         assert await broker.ready("probe") == 1
-        taken = await queue.get(timeout=10)
+        taken = await queue.get(timeout=60)
         assert taken is not None
         assert taken.body == b"hello"
         await taken.ack()
@@ -39,7 +39,7 @@ async def test_a_quorum_queue_takes_a_confirmed_message(broker: Broker):
 async def test_cutting_all_connections_is_seen_by_the_client(broker: Broker):
     connection, cut = await _connect(broker.url)
     broker.close_all_connections()
-    await asyncio.wait_for(cut.wait(), 10)
+    await asyncio.wait_for(cut.wait(), 60)
     assert broker.connections() == []
     await connection.close()
 
@@ -47,7 +47,7 @@ async def test_cutting_all_connections_is_seen_by_the_client(broker: Broker):
 async def test_a_node_of_ones_own_can_be_down_and_up_again(own_rabbitmq: Node):
     connection, cut = await _connect(own_rabbitmq.address.amqp)
     own_rabbitmq.stop_app()
-    await asyncio.wait_for(cut.wait(), 10)
+    await asyncio.wait_for(cut.wait(), 60)
     await connection.close()
     own_rabbitmq.start_app()
     async with await aio_pika.connect(own_rabbitmq.address.amqp) as again:

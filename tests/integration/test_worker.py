@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from handlers.metrics import Metrics
 from handlers.worker import Lease, Worker
 from ledger.ledger import Ledger, Loaded
 from ledger.signals import Signals
@@ -61,7 +63,7 @@ async def test_i21_what_can_wait_never_holds_all_slots_however_long_its_provider
     ledger: Ledger, database: Database
 ):
     handler = Hanging()
-    worker = Worker(ledger, handler, Signals(database.url), slots=SLOTS)
+    worker = Worker(ledger, handler, Signals(database.url), metrics=Metrics(CollectorRegistry()), slots=SLOTS)
     await ask_for(ledger, 3 * SLOTS, Lane.LOW)
     running = asyncio.create_task(worker.run())
     await until(lambda: handler.in_hand[Lane.LOW] == SLOTS * 3 // 4, "the share of what can wait")
@@ -75,7 +77,7 @@ async def test_i21_what_can_wait_never_holds_all_slots_however_long_its_provider
 
 async def test_nothing_is_claimed_while_no_provider_may_be_called(ledger: Ledger, database: Database):
     handler = ShutOut()
-    worker = Worker(ledger, handler, Signals(database.url), slots=SLOTS)
+    worker = Worker(ledger, handler, Signals(database.url), metrics=Metrics(CollectorRegistry()), slots=SLOTS)
     await ask_for(ledger, SLOTS, Lane.URGENT)
     running = asyncio.create_task(worker.run())
     await until(lambda: handler.asked > 3, "some turns")

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import os
 import tempfile
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -51,8 +53,13 @@ def running() -> Iterator[str]:
 
 
 def template(superuser_url: str) -> str:
-    """Make the migrated template database unless it is there, and return its name; workers wait for each other."""
-    name = f"template_{_digest_of_migrations()}"
+    """Return the name of the migrated template database; its partitions are those of this week."""
+    return _made(superuser_url, f"template_{_digest_of_migrations()}_{datetime.now(UTC):%Gw%V}")
+
+
+@functools.cache
+def _made(superuser_url: str, name: str) -> str:
+    """Make the template unless it is there; workers wait for each other."""
     with psycopg.connect(superuser_url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext('test template'))")
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
@@ -105,6 +112,7 @@ def _url(superuser_url: str, *, database: str, role: str, password: str) -> str:
     )
 
 
+@functools.cache
 def _digest_of_migrations() -> str:
     folder = Path(migrations.__file__).parent
     digest = hashlib.sha256()

@@ -5,7 +5,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ import httpx
 import msgspec
 
 from ops import child
+from tests.support import ports
 
 START_SECONDS = 90
 INSTALL = "apt-get update && apt-get install --yes rabbitmq-server"
@@ -65,7 +65,7 @@ class Node(msgspec.Struct, frozen=True):
         self._run("start_app")
 
     def _run(self, command: str) -> None:
-        subprocess.run([*self.control, command], env=self.environment, check=True, capture_output=True, timeout=60)
+        subprocess.run([*self.control, command], env=self.environment, check=True, capture_output=True, timeout=120)
 
 
 class Broker:
@@ -164,7 +164,7 @@ def docker_answers() -> bool:
 def _local_node(binaries: Path) -> Iterator[Node]:
     with tempfile.TemporaryDirectory(prefix="notification-ledger-rabbitmq-") as name, contextlib.ExitStack() as started:
         folder, password = Path(name), secrets.token_hex(8)
-        amqp, api, distribution, epmd = _free_ports(4)
+        amqp, api, distribution, epmd = range(first := ports.free_in_a_row(4), first + 4)
         environment = _prepare(folder, distribution=distribution, epmd=epmd)
         configuration = CONFIGURATION.format(
             amqp=amqp, api=api, user=USER, password=password, no_statistics=NO_STATISTICS
@@ -272,11 +272,3 @@ def _answers(address: Address) -> bool:
 def _address(password: str, *, amqp: int, api: int) -> Address:
     user = f"{USER}:{password}@127.0.0.1"
     return Address(f"amqp://{user}:{amqp}", f"http://{user}:{api}")
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]

@@ -52,13 +52,13 @@ def _broker() -> Iterator[rabbitmq.Address]:
         yield address
         return
     if not rabbitmq.local_binaries() and not rabbitmq.docker_answers() and os.geteuid() == 0:
-        _install()
+        install()
     with rabbitmq.private_node() as node:
         _say(f"started {node.description}")
         yield node.address
 
 
-def _install() -> None:
+def install() -> None:
     """Install the Debian package, which must not start a node of its own (policy-rc.d, see invoke-rc.d(8))."""
     _say(f"no RabbitMQ on this machine, installing it: {rabbitmq.INSTALL}")
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

@@ -5,7 +5,6 @@ import base64
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,10 +15,14 @@ from pathlib import Path
 import httpx
 
 from ops import child
+from tests.support import ports
 from tests.support.postgres import INSTALLATION, KEY_ENCRYPTION_KEY
 
 ROOT = Path(__file__).resolve().parents[2]
-SOON = timedelta(seconds=60)
+# How long a busy machine may take for what a quiet one does in a second.
+SOON = timedelta(seconds=120)
+# Characters of a process's log.
+SHOWN = 4_000
 CLI = ("-m", "ops.cli")
 WORKER = ("-m", "tests.support.worker")
 
@@ -68,7 +71,7 @@ class Process:
 
     def metric(self, name: str, **labels: str) -> float:
         """Read one sample of its metrics; 0 where it has none yet."""
-        page = httpx.get(f"http://127.0.0.1:{self._ops_port}/metrics", timeout=10).text
+        page = httpx.get(f"http://127.0.0.1:{self._ops_port}/metrics", timeout=60).text
         wanted = sorted(f'{label}="{value}"' for label, value in labels.items())
         for line in page.splitlines():
             sample, _, value = line.rpartition(" ")
@@ -94,7 +97,7 @@ class Service:
 
     def launch(self, *arguments: str, program: tuple[str, ...] = CLI, **settings: str) -> Process:
         """Start a process and wait for nothing."""
-        log, ops_port = self._folder / f"process-{len(self.processes)}.log", free_port()
+        log, ops_port = self._folder / f"process-{len(self.processes)}.log", ports.free()
         with log.open("wb") as output:
             popen = subprocess.Popen(
                 [sys.executable, *program, *arguments],
@@ -130,12 +133,17 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def running(folder: Path, **settings: str) -> AsyncIterator[Service]:
-    """A service with these settings over those that every test shares; no process of it outlives the block."""
+    """A service with these settings over those that every test shares; no process of it outlives the block.
+
+    What its processes said last is shown beside a test that fails.
+    """
     service = Service(folder, {**_inherited(), **SHARED, **settings})
     try:
         yield service
     finally:
         service.kill_all()
+        for number, process in enumerate(service.processes):
+            sys.stderr.write(f"process {number}: {process.log()[-SHOWN:]}\n")
 
 
 SHARED = {
@@ -167,10 +175,3 @@ async def until(condition: Callable[[], bool], what: str, *, within: timedelta =
 async def reached(measure: Callable[[], int], amount: int, what: str) -> None:
     """Wait until there are so many of something."""
     await until(lambda: measure() >= amount, f"{amount} {what}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -73,7 +73,7 @@ async def delivering(given: Parts, *, lease: timedelta, deadline: timedelta, kil
     renderer = KillingRenderer(given, killer)
     allowed = AllowList(given.settings.allow_list())
     deliver = Deliver(given.ledger, renderer, route, allowed=allowed, metrics=given.metrics)
-    worker = Worker(given.ledger, deliver, given.signals, lease=lease)
+    worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, lease=lease)
     task = asyncio.create_task(worker.run())
     try:
         yield

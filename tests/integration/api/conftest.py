@@ -119,7 +119,7 @@ async def service(services: Services, topic: SignedTopic) -> AsyncIterator[Servi
     headers = {"Authorization": f"Bearer {token(EVERYTHING, subject='tester')}"}
     async with (
         served(make_app(services)) as url,
-        httpx.AsyncClient(base_url=url, headers=headers, timeout=20) as client,
+        httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client,
     ):
         yield Service(
             url=url,

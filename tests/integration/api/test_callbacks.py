@@ -11,7 +11,7 @@ from tests.integration.api.topic import ARN
 
 async def post(service: Service, body: bytes) -> httpx.Response:
     """Post as SNS does: no token, text/plain."""
-    async with httpx.AsyncClient(base_url=service.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
         headers = {"Content-Type": "text/plain; charset=UTF-8", "x-amz-sns-message-type": "Notification"}
         return await client.post("/callbacks/ses", content=body, headers=headers)
 

@@ -1,3 +1,4 @@
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -30,6 +31,26 @@ async def test_dead_letters_are_listed_by_what_became_of_them(service: Service):
         assert len(reply.json()["dead_letters"]) == count
     wrong = await service.client.get("/v1/dead-letters", params={"state": "lost", "limit": "x", "offset": "1"})
     assert {fault["path"] for fault in wrong.json()["faults"]} == {"state", "limit", "offset"}
+
+
+async def test_a_dead_letter_is_shown_with_these_fields_and_no_others(service: Service):
+    key = await kept(service, message())
+    letter = (await service.client.get(f"/v1/dead-letters/{key}", headers=service.as_(OPERATIONS))).json()
+    assert datetime.fromisoformat(letter.pop("received_at")).tzinfo is not None
+    assert letter == {
+        "key": key,
+        "reason": "killer",
+        "faults": [{"path": "", "message": "was given to us 3 times"}],
+        "origin": "amqp",
+        "source": None,
+        "type": "UserRegistered",
+        "message_id": None,
+        "state": "waiting",
+        "seen": 1,
+        "decided_at": None,
+        "decided_by": None,
+        "decision": None,
+    }
 
 
 async def test_i18_a_body_is_shown_to_those_who_may_see_it_and_the_read_is_recorded(

@@ -41,13 +41,13 @@ async def test_i23_readiness_follows_the_database_and_liveness_does_not(own_post
         pid = own_postgres.pid
         os.kill(pid, signal.SIGSTOP)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 frozen = await client.get("/health/readiness")
             assert (frozen.status_code, frozen.json()["faults"][0]["path"]) == (503, "database")
             assert (await client.get("/health/liveness")).status_code == 200
         finally:
             os.kill(pid, signal.SIGCONT)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await client.get("/health/readiness")).is_error:
                 pass
 
@@ -67,14 +67,14 @@ async def test_i23_a_probe_never_waits_longer_than_its_deadline_and_checks_do_no
 
     readiness = Readiness({"frozen": hangs}, deadline=timedelta(milliseconds=20), kept=timedelta(0))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await readiness.reasons() == {"frozen": "does not answer within 0.02 s"}
             for _ in range(5):
                 assert await readiness.reasons() == {"frozen": "does not answer"}
         assert begun == 1
     finally:
         thawed.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await readiness.reasons():
             pass
 

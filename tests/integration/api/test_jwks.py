@@ -96,7 +96,7 @@ async def test_before_the_first_keys_nobody_can_tell(issuer: Issuer, session: ai
 async def test_keys_are_refreshed_in_the_background(issuer: Issuer, session: aiohttp.ClientSession):
     keys = JwksKeys(fetch_from(issuer.url, session), refresh=timedelta(milliseconds=5), pause=timedelta(minutes=1))
     keys.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await issuer.thrice.wait()
     await keys.stop()
     assert await keys.find("ec-1") is not None

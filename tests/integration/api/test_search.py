@@ -24,7 +24,7 @@ async def listed(service: Service, database: Database) -> AsyncIterator[Service]
 async def up_to_date(service: Service) -> None:
     head = await service.ledger.store.head()
     async with service.ledger.store.connection() as connection:
-        assert await caught_up(connection, NotificationLog(), head, timeout=timedelta(seconds=20))
+        assert await caught_up(connection, NotificationLog(), head, timeout=timedelta(seconds=60))
 
 
 async def found(service: Service, **filters: str) -> list[str]:

@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 from ledger.ledger import Ledger
 from ledger.store import Store, connect
 from tests.integration.ledger.parts import Connection, opened_store, running_ledger
-from tests.support.postgres import Database, fresh_database
+from tests.support.postgres import Database, fresh_database, template
 
 # What a test may have written to, as one statement; the partitions are emptied with their parents.
 _EMPTY = """
@@ -20,8 +20,8 @@ WHERE relnamespace = 'ledger'::regnamespace AND relkind IN ('r', 'p') AND NOT re
 
 
 @pytest.fixture(scope="module")
-def database_of_module(postgres_url: str, database_template: str) -> Iterator[Database]:
-    with fresh_database(postgres_url, database_template) as fresh:
+def database_of_module(postgres_url: str) -> Iterator[Database]:
+    with fresh_database(postgres_url, template(postgres_url)) as fresh:
         yield fresh
 
 
@@ -29,8 +29,8 @@ def database_of_module(postgres_url: str, database_template: str) -> Iterator[Da
 def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     """A migrated database without rows. A module says ONE_DATABASE where its tests leave the schema as it was."""
     if not getattr(request.module, "ONE_DATABASE", False):
-        url, template = (request.getfixturevalue(name) for name in ("postgres_url", "database_template"))
-        with fresh_database(url, template) as fresh:
+        url = request.getfixturevalue("postgres_url")
+        with fresh_database(url, template(url)) as fresh:
             yield fresh
         return
     shared: Database = request.getfixturevalue("database_of_module")

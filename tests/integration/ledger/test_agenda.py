@@ -85,7 +85,7 @@ async def test_a_row_that_another_holds_is_passed_over_and_not_waited_for(
     held, free = await make_due(store, 2)
     async with await connect(database.url) as holder, holder.transaction():
         await holder.execute("SELECT * FROM ledger.agenda WHERE notification = %s FOR UPDATE", (held,))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert ids(await claimed(application)) == {free}
 
 

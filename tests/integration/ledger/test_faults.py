@@ -17,7 +17,7 @@ from ledger.decision import Decision, Intake
 from ledger.errors import Refusal, RefusedError, UnavailableError
 from ledger.group_commit import GroupCommit
 from ledger.keys import KeyEncryption
-from ledger.store import connect
+from ledger.store import Store, connect
 from ops import embedded, migrations
 from tests.integration.ledger.parts import (
     Connection,
@@ -200,6 +200,32 @@ async def test_a_server_that_is_killed_and_started_again_loses_and_repeats_nothi
     async with await connect(own_postgres.database_url) as connection:
         await _check(connection, load.stored)
     again.stop()
+
+
+async def _filled(store: Store, *, connections: int) -> None:
+    """Have the pool open so many connections: all are in use at once."""
+    all_have_one = asyncio.Barrier(connections)
+
+    async def use() -> None:
+        async with store.connection():
+            await all_have_one.wait()
+
+    await asyncio.gather(*(use() for _ in range(connections)))
+
+
+@pytest.mark.parametrize("callers_at_once", [1, 8])
+async def test_i13_connections_that_a_restart_has_ended_are_lent_to_nobody(
+    own_postgres: embedded.Server, tmp_path: Path, callers_at_once: int
+):
+    async with opened_store(own_postgres.database_url, pool_size=8) as store:
+        await _filled(store, connections=8)
+        own_postgres.stop()
+        again = embedded.start(tmp_path / "postgres", port=own_postgres.port)
+        try:
+            for _ in range(16 // callers_at_once):
+                await asyncio.gather(*(store.now() for _ in range(callers_at_once)))
+        finally:
+            again.stop()
 
 
 def _read_only(database: Database, setting: str) -> None:

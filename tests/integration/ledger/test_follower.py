@@ -19,7 +19,7 @@ from ledger.signals import FACTS, Signals
 from ledger.store import Encoded, Store, connect, make_pool
 from tests.support.postgres import Database
 
-SOON = timedelta(seconds=30)
+SOON = timedelta(seconds=60)
 Hook = Callable[[AsyncConnection[Any], Sequence[Recorded]], Awaitable[None]]
 
 
@@ -106,7 +106,7 @@ async def scalar(connection: AsyncConnection[Any], query: str) -> Any:
 
 async def becomes(connection: AsyncConnection[Any], query: str) -> None:
     """Wait until a query says true."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await scalar(connection, query):  # noqa: ASYNC110 - the database has no event to wait for
             await asyncio.sleep(0.01)
 

@@ -17,8 +17,8 @@ from tests.support.postgres import Database
 ONE_DATABASE = True
 
 EMAIL, SMS = f"{AGENDA}/email", f"{AGENDA}/sms"
-LONG = 60.0
-SOON = 10
+LONG = 600.0
+SOON = 60
 LISTENER = "datname = current_database() AND query = 'LISTEN agenda'"
 
 

@@ -30,7 +30,7 @@ from tests.integration.projections.lives import (
 from tests.support.postgres import IDENTITY_KEY, Database
 
 VIEW = NotificationLog()
-LONG = timedelta(seconds=30)
+LONG = timedelta(seconds=60)
 on_one_database = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

@@ -209,12 +209,12 @@ async def never_answers(exchange: Exchange) -> None:
 
 
 def drips(opening: bytes, line: bytes) -> Conduct:
-    """Return a conduct that answers without an end, a line every 20 ms: no single read takes long."""
+    """Return a conduct that answers without an end, a line every 200 ms: no single read takes long."""
 
     async def conduct(exchange: Exchange) -> None:
         exchange.writer.write(opening)
         while not exchange.writer.is_closing():
             exchange.writer.write(line)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.2)
 
     return conduct

@@ -25,7 +25,7 @@ from tests.integration.providers.stub import (
 )
 from tests.integration.providers.vendors import DEADLINE, VENDORS, Vendor
 
-SLACK = timedelta(seconds=3)
+SLACK = timedelta(seconds=30)
 GARBAGE = [
     pytest.param(vendor, reply, id=f"{vendor.name}-{number}")
     for vendor in VENDORS

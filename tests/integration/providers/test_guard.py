@@ -15,8 +15,9 @@ from providers.guard import FAILURES, Gate, Route
 from providers.ses import Ses
 from tests.integration.ledger.parts import opened_store
 from tests.integration.providers.vendors import SES
+from tests.support import ports
 from tests.support.postgres import Database
-from tests.support.service import free_port, until
+from tests.support.service import until
 
 GONE = Behaviour(status=500, code="InternalFailure")
 NO_KEYS = Behaviour(status=403, code="ExpiredTokenException")
@@ -172,7 +173,7 @@ async def test_tokens_that_are_promised_to_items_are_not_offered_again(
 async def test_what_must_not_wait_takes_the_next_provider_and_the_rest_waits(
     stack: AsyncExitStack, store: Store, fake: FakeSes
 ):
-    dead = f"http://127.0.0.1:{free_port()}"
+    dead = f"http://127.0.0.1:{ports.free()}"
     first = await gate(stack, store, dead)
     second = await gate(stack, store, fake.url, vendor=Second)
     route = Route([first, second], failover=[Lane.URGENT])

@@ -14,42 +14,43 @@ from tests.unit.ledger.facts import KEY, PERSON, STREAM
 from tests.unit.ledger.samples import requested
 
 OTHER_STREAM = UUID("019e0000-0000-7000-8000-00000000000f")
+TOPIC = "notification.requested"
 OTHER_KEY = bytes(range(1, 33))
 
 
-def stored(*, stream: UUID = STREAM, version: int = 1, topic: str = "notification.requested") -> n.Requested:
+def stored(*, stream: UUID = STREAM, version: int = 1, topic: str = TOPIC) -> n.Requested:
     """A request as it is read back, still sealed, that was written at this place of the log."""
     mapper = FactMapper({**TOPICS, topic: n.Requested})
     _, state = mapper.encode(stream, version, requested(personal=PERSON), key=DataKey(KEY))
-    fact = FactMapper().decode("notification.requested", state)
+    fact = FactMapper().decode(TOPIC, state)
     assert isinstance(fact, n.Requested)
     return fact
 
 
 def test_what_was_sealed_opens_at_its_place_with_its_key():
-    assert unseal(stored(), STREAM, key=DataKey(KEY)).personal == PERSON
+    assert unseal(stored(), STREAM, topic=TOPIC, key=DataKey(KEY)).personal == PERSON
 
 
 @pytest.mark.parametrize("place", [{"stream": OTHER_STREAM}, {"version": 2}, {"topic": "notification.requested:9"}])
 def test_what_was_sealed_at_another_place_does_not_open(place: dict[str, object]):
     moved = stored(**place)  # type: ignore[arg-type]  # one of the arguments above
     with pytest.raises(KeyUnavailableError):
-        unseal(moved, STREAM, key=DataKey(KEY))
+        unseal(moved, STREAM, topic=TOPIC, key=DataKey(KEY))
 
 
 def test_another_key_does_not_open_it():
     with pytest.raises(KeyUnavailableError):
-        unseal(stored(), STREAM, key=DataKey(OTHER_KEY))
+        unseal(stored(), STREAM, topic=TOPIC, key=DataKey(OTHER_KEY))
 
 
 def test_i19_without_its_key_it_reads_as_redacted_and_the_rest_stands():
-    fact = unseal(stored(), STREAM, key=None)
+    fact = unseal(stored(), STREAM, topic=TOPIC, key=None)
     assert fact == requested(personal=REDACTED)
 
 
 def test_what_is_open_or_redacted_already_stays_so():
     for fact in (requested(), requested(personal=REDACTED)):
-        assert unseal(fact, STREAM, key=None) == fact
+        assert unseal(fact, STREAM, topic=TOPIC, key=None) == fact
 
 
 def test_i18_nothing_personal_can_be_read_in_the_stored_bytes():
@@ -72,7 +73,7 @@ def test_a_changed_or_shortened_seal_does_not_open():
     assert isinstance(sealed, bytes)
     for broken in (sealed[:-1] + bytes([sealed[-1] ^ 1]), sealed[:-1], sealed[:4], b""):
         with pytest.raises(KeyUnavailableError):
-            unseal(requested(personal=broken), STREAM, key=DataKey(KEY))
+            unseal(requested(personal=broken), STREAM, topic=TOPIC, key=DataKey(KEY))
 
 
 def test_a_person_is_not_stored_without_a_key():

@@ -6,7 +6,7 @@ import pytest
 
 from ledger.values import Category, Channel, DoubtPolicy, Lane, Wanted
 from templates.catalogue import Catalogue, describe, load
-from templates.envelope import MessageRejectedError, UnknownMessageError, parse_envelope
+from templates.envelope import MessageRejectedError, UnknownMessageError, examine
 from tests.unit.templates.samples import MEANINGS, NOW, body, sample
 
 EMAIL = frozenset({Channel.EMAIL})
@@ -20,7 +20,8 @@ def catalogue() -> Catalogue:
 
 
 def wanted(catalogue: Catalogue, message: dict[str, Any], channels: Collection[Channel] = EMAIL) -> list[Wanted]:
-    return catalogue.wanted(parse_envelope(body(message), now=NOW), channels=channels)
+    _, found = catalogue.read(body(message), now=NOW, channels=channels)
+    return found
 
 
 def faults(catalogue: Catalogue, message: dict[str, Any]) -> list[str]:
@@ -252,7 +253,7 @@ def test_i01_a_newer_version_of_our_own_is_kept_as_a_dead_letter(catalogue: Cata
 
 
 def test_a_rejected_payload_keeps_what_the_dead_letter_needs(catalogue: Catalogue):
-    envelope = parse_envelope(body(sample("UserRegisteredEvent", emailAddress=None)), now=NOW)
+    envelope, _ = examine(body(sample("UserRegisteredEvent", emailAddress=None)), now=NOW)
     with pytest.raises(MessageRejectedError) as caught:
         catalogue.wanted(envelope, channels=EMAIL)
     error = caught.value

@@ -80,7 +80,7 @@ def test_spaces_and_comments_do_not_change_the_digest(tmp_path: Path):
     [
         ("lane: normal", "lane: slow", "line 4: notifications.hello: Invalid enum value 'slow' - at `$.lane`"),
         ("lane: normal", "lanes: normal", "line 4: notifications.hello: Object contains unknown field `lanes`"),
-        ("doubt: resend", "doubt: ask", "line 4: notifications.hello: Invalid enum value 'hold' - at `$.doubt`"),
+        ("doubt: resend", "doubt: ask", "line 4: notifications.hello: Invalid enum value 'ask' - at `$.doubt`"),
         ("[email]", "[email, email]", "line 8: notifications.hello.channels: names a channel twice"),
         ("place?: text", "place?: string", "line 9: notifications.hello.data: a shape is one of"),
         ("place?: text", "name: text", "line 10: notifications.hello.data.name: is a name that every template has"),

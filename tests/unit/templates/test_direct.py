@@ -5,7 +5,7 @@ import pytest
 
 from ledger.values import Channel, Wanted
 from templates.catalogue import Catalogue, load
-from templates.direct import parse_request
+from templates.direct import examine_request
 from templates.envelope import MessageRejectedError, UnknownMessageError
 from tests.unit.templates.samples import NOW, body, sample
 
@@ -144,13 +144,14 @@ def test_what_the_database_cannot_hold_is_refused(catalogue: Catalogue):
 
 
 def test_a_request_that_was_read_is_resolved_in_a_step_of_its_own(catalogue: Catalogue):
-    read = parse_request(request(), now=NOW)
+    read, _ = examine_request(request(), now=NOW)
     assert catalogue.direct(read, channels={Channel.EMAIL}) == wanted(catalogue)
+    incomplete, _ = examine_request(request(data={}), now=NOW)
     with pytest.raises(MessageRejectedError):
-        catalogue.direct(parse_request(request(data={}), now=NOW), channels={Channel.EMAIL})
+        catalogue.direct(incomplete, channels={Channel.EMAIL})
 
 
 def test_i03_the_hash_tells_requests_apart(catalogue: Catalogue):
-    one = parse_request(request(), now=NOW).body_hash
-    assert parse_request(request(), now=NOW + timedelta(hours=1)).body_hash == one
-    assert parse_request(request(channels=["email"]), now=NOW).body_hash != one
+    one = examine_request(request(), now=NOW)[0].body_hash
+    assert examine_request(request(), now=NOW + timedelta(hours=1))[0].body_hash == one
+    assert examine_request(request(channels=["email"]), now=NOW)[0].body_hash != one

@@ -4,12 +4,15 @@ from typing import Any
 
 import pytest
 
-from templates.envelope import MAX_BODY, Envelope, MessageRejectedError, parse_envelope
+from templates.envelope import MAX_BODY, Envelope, MessageRejectedError, examine, read_time, rejection
 from tests.unit.templates.samples import NOW, body, sample
 
 
 def parse(message: object) -> Envelope:
-    return parse_envelope(message if isinstance(message, bytes) else body(message), now=NOW)
+    read, found = examine(message if isinstance(message, bytes) else body(message), now=NOW)
+    if found:
+        raise rejection(read, "envelope", found)
+    return read
 
 
 def refusal(message: object) -> MessageRejectedError:
@@ -80,6 +83,20 @@ def test_the_borders_of_the_time_range_are_inside(age: timedelta):
 )
 def test_a_timestamp_that_is_none_is_named(timestamp: object, fault: str):
     assert faults(envelope(timestamp=timestamp)) == [fault]
+
+
+@pytest.mark.parametrize("place", [10, 19, 25])
+@pytest.mark.parametrize("sign", ["\0", "x", "٣"])
+def test_a_time_holds_no_character_that_is_none_of_its_own(place: int, sign: str):
+    time = "2031-05-04T12:00:00+00:00"
+    assert read_time(time) == NOW
+    assert read_time(time[:place] + sign + time[place:]) is None
+    assert read_time(time[:10] + sign + time[11:]) is None
+
+
+@pytest.mark.parametrize("time", ["20310504T120000Z", "2031-W18-7T12:00Z", "2031-05-04 14:00:00,0+02:00"])
+def test_a_time_may_be_written_in_any_way_of_iso_8601(time: str):
+    assert read_time(time) == NOW
 
 
 def test_every_fault_is_named_at_once():
