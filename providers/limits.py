@@ -65,7 +65,7 @@ FROM ledger.provider_limit
 """
 
 FIRST_PAUSE = timedelta(seconds=2)
-LONGEST_PAUSE = timedelta(seconds=30)
+LONGEST_PAUSE = timedelta(seconds=15)
 Connect = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
 
 
