@@ -22,7 +22,7 @@ from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Suppress, judge
 from ledger.values import Channel, Outcome, Personal, Postponed
 from providers.contract import Provider, Sending
-from providers.guard import Admission, Gate, Route
+from providers.guard import Admission, Route, Token
 from templates.rendering import Rendered, Renderer, RenderError
 
 SET_ASIDE_AFTER = 5
@@ -94,22 +94,38 @@ class Deliver:
     ) -> None:
         """Token, intent, request, outcome: in this order, whatever happens between them (promises I5 and I6)."""
         lane, tried = loaded.state.requested.lane, _tried(loaded.state)
-        gate = await self._route.take(lane, tried)
-        if gate is None:
+        token = await self._route.take(lane, tried, have=lease.token)
+        if token is None:
             await give_back(self._ledger, lease, self._route.wait(lane, tried))
             return
-        if self._route.is_failover(gate):
-            self._metrics.failovers.labels(self.channel.value, gate.provider.name).inc()
+        try:
+            await self._attempt_with(token, lease, loaded, rendered, prepared, address=address)
+        finally:
+            token.give_back()
+
+    async def _attempt_with(
+        self,
+        token: Token,
+        lease: Lease,
+        loaded: Loaded,
+        rendered: Rendered,
+        prepared: asyncio.Event,
+        *,
+        address: str,
+    ) -> None:
+        provider = token.gate.provider
+        if self._route.is_failover(token.gate):
+            self._metrics.failovers.labels(self.channel.value, provider.name).inc()
         attempt = uuid4()
         started = await self._ledger.change(
-            loaded.stream, self._intent(attempt, gate.provider, rendered, address=address), known=loaded
+            loaded.stream, self._intent(attempt, provider, rendered, address=address), known=loaded
         )
         prepared.set()
         if started is None or started.state.attempt(attempt) is None:
             await self._record(lease, started or loaded, lambda _state, _at: ())
             return
         sending = Sending(notification=loaded.stream, attempt=attempt, address=address, content=rendered.content)
-        outcome = await self._request(lease, gate, sending)
+        outcome = await self._request(lease, token, sending)
         await self._settle(lease, started, attempt, outcome)
 
     def _intent(
@@ -141,14 +157,17 @@ class Deliver:
 
         return decide
 
-    async def _request(self, lease: Lease, gate: Gate, sending: Sending) -> Outcome:
-        """Make the one request of this attempt, unless it could outlive the lease or we are stopping."""
+    async def _request(self, lease: Lease, token: Token, sending: Sending) -> Outcome:
+        """Make the one request of this attempt, unless it could outlive the lease or its token, or we are stopping."""
+        gate = token.gate
         if self._stopping:
             return Postponed("stopped_before_sending", retry_after=timedelta(0))
         if lease.left() < gate.provider.deadline + _MARGIN:
             return Postponed("too_late_in_the_lease", retry_after=timedelta(0))
+        if not token.spend():
+            return Postponed("too_late_for_the_rate", retry_after=timedelta(0))
         began = time.monotonic()
-        outcome = await gate.send(sending)
+        outcome = await gate.send(sending, token)
         self._count(gate.provider.name, outcome, time.monotonic() - began)
         return outcome
 

@@ -18,11 +18,12 @@ from ledger.ledger import Ledger, Loaded
 from ledger.set_aside import speakable
 from ledger.signals import AGENDA, Signals
 from ledger.values import Channel, Lane
-from providers.guard import Admission
+from providers.guard import Admission, Token
 
 LEASE = timedelta(seconds=60)
 SLOTS = 128
 _POLL = timedelta(seconds=1)
+_AT_LEAST = timedelta(milliseconds=50)
 _CANNOT_READ = timedelta(seconds=30)
 _AFTER_TROUBLE = timedelta(seconds=5)
 # How often, under load, what was never settled is taken up again, and how many of it in a row.
@@ -37,15 +38,24 @@ _log = structlog.get_logger("handlers.worker")
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """A claim in this process's hands; it ends at `ends_at` on the monotonic clock, counted from before the claim."""
+    """A claim in this process's hands; it ends at `ends_at` on the monotonic clock, counted from before the claim.
+
+    `token` is the right to one call that was in hand for it.
+    """
 
     claim: Claim
     owner: UUID
     ends_at: float
+    token: Token | None = None
 
     def left(self) -> timedelta:
         """How long the item is still ours alone."""
         return timedelta(seconds=self.ends_at - time.monotonic())
+
+    def leave_token(self) -> None:
+        """Give the token back, unless it was spent."""
+        if self.token is not None:
+            self.token.give_back()
 
 
 class Handler(Protocol):
@@ -142,7 +152,8 @@ class Worker:
         if ahead.again:
             await self._take_up_again()
         elif idle:
-            pause = _POLL if ahead.wait is None else min(_POLL, ahead.wait)
+            # What is due and could not be claimed (another has it, or its lane must wait) is no reason to spin.
+            pause = _POLL if ahead.wait is None else min(_POLL, max(_AT_LEAST, ahead.wait))
             await self._signals.wait(self._signal, pause.total_seconds())
 
     async def _claim(self, admission: Admission) -> list[Lease]:
@@ -156,13 +167,13 @@ class Worker:
                 limit=admission.limit,
                 lease=self._lease,
             )
-        admission.promise(len(claims))
-        return [Lease(claim, self._owner, ends_at) for claim in claims]
+        tokens = admission.tokens(len(claims))
+        return [Lease(claim, self._owner, ends_at, token) for claim, token in zip(claims, tokens, strict=True)]
 
     def _most(self, admission: Admission) -> dict[Lane, int]:
         """How many of each lane may be claimed: what can wait leaves some slots to what cannot."""
         bulk = sum(item.lane in _BULK for item in self._tasks.values())
-        left = max(0, int(self._slots * _BULK_SHARE) - bulk)
+        left = max(0, max(1, int(self._slots * _BULK_SHARE)) - bulk)
         return {lane: min(admission.limit, left) if lane in _BULK else admission.limit for lane in admission.lanes}
 
     async def _take_up_again(self) -> None:
@@ -200,7 +211,12 @@ class Worker:
             await self._signals.wait(self._signal, _POLL.total_seconds())
 
     async def _start_all(self, leases: Sequence[Lease]) -> None:
-        found = await self._ledger.load_many([lease.claim.notification for lease in leases])
+        try:
+            found = await self._ledger.load_many([lease.claim.notification for lease in leases])
+        except LedgerError:
+            for lease in leases:
+                lease.leave_token()
+            raise
         for number, lease in enumerate(leases, start=1):
             self._start(lease, found.get(lease.claim.notification))
             if number % _STARTED_AT_ONCE == 0:
@@ -231,6 +247,7 @@ class Worker:
             await self._wait(lease, _AFTER_TROUBLE)
         finally:
             prepared.set()
+            lease.leave_token()
 
     async def _leave_unread(self, lease: Lease, error: Exception | None) -> None:
         """Leave an item to wait whose facts, or whose person's data, nobody here can read: it is not lost by that."""

@@ -1,6 +1,7 @@
 """Gauges that are read from the database: what is due, what waits for a person, how far behind the readers are."""
 
 import asyncio
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -26,7 +27,8 @@ WHERE NOT EXISTS (
                               AND inhrelid = to_regclass('ledger.stored_events' || suffix)
 )
 """
-_HELD_COUNTED = 1_000
+# What is held waits for hours; to find it, all that is scheduled must be looked at.
+_HELD_COUNTED, _HELD_EVERY = 1_000, timedelta(minutes=1)
 _EVERY = timedelta(seconds=5)
 _log = structlog.get_logger("ops.gauges")
 
@@ -46,6 +48,7 @@ class Gauges:
         self._store = store
         self._set_aside = set_aside
         self._view = view
+        self._count_held_at = 0.0
         lanes = ("channel", "lane")
         self._due = Gauge("notification_agenda_due", "Rows that can be claimed now.", lanes, registry=registry)
         self._rows = Gauge("notification_agenda_rows", "All rows of the agenda.", lanes, registry=registry)
@@ -102,12 +105,13 @@ class Gauges:
         async with self._store.connection() as connection:
             depths = await agenda.depth(connection)
             lag = await follower.lag(connection, self._view)
-            held = await agenda.held(connection, limit=_HELD_COUNTED)
+            if time.monotonic() >= self._count_held_at:
+                self._count_held_at = time.monotonic() + _HELD_EVERY.total_seconds()
+                self._held.set(len(await agenda.held(connection, limit=_HELD_COUNTED)))
             providers = await limits.states(connection)
             outbox = await follower.lag(connection, OUTBOX)
             ((weeks,),) = await (await connection.execute(_WEEKS_AHEAD)).fetchall()
         self._weeks.set(weeks)
-        self._held.set(len(held))
         for provider in providers:
             self._breaker.labels(provider.provider).set(provider.tripped)
             self._shut.labels(provider.provider).set(provider.shut_for)

@@ -8,7 +8,6 @@ from datetime import timedelta
 import msgspec
 import structlog
 
-from ledger.errors import LedgerError
 from ledger.values import Accepted, Channel, InDoubt, Lane, Outcome, Postponed, Refused
 from providers.contract import Provider, Sending
 from providers.limits import Connect, Limits
@@ -32,16 +31,50 @@ _ALL = tuple(Lane)
 _log = structlog.get_logger("providers.guard")
 
 
+class Token:
+    """The right to one call by one gate. Spent by the call, or given back for the next."""
+
+    __slots__ = ("_out", "_void_at", "gate", "probe")
+
+    def __init__(self, gate: "Gate", *, void_at: float, probe: bool) -> None:
+        self.gate = gate
+        self.probe = probe
+        self._void_at = void_at
+        self._out = True
+
+    @property
+    def good(self) -> bool:
+        """Whether a call may still be made with it."""
+        return self._out and time.monotonic() < self._void_at
+
+    def spend(self) -> bool:
+        """Use it for the call that is now made; False when it is too old for its rate (promise I20)."""
+        if self.gate.limited and not self.good:
+            return False
+        self._return(usable=False)
+        return True
+
+    def give_back(self) -> None:
+        """Leave it to another item; nothing, when it was spent."""
+        self._return(usable=self.good)
+
+    def _return(self, *, usable: bool) -> None:
+        if self._out:
+            self._out = False
+            self.gate.returned(self, usable=usable)
+
+
 class Gate:
     """One provider's gate in this process. A call needs a token of its rate in hand, and its breaker closed."""
 
     def __init__(self, provider: Provider, connect: Connect, *, rate: float | None = None) -> None:
         self.provider = provider
-        self._limited = rate is not None
+        self.limited = rate is not None
         self._block = _UNLIMITED_BLOCK if rate is None else max(1, int(rate * _BLOCK_SECONDS))
-        self._limits = Limits(connect, provider.name, rate=rate, burst=self._block, probe=provider.deadline * 2)
-        self._tokens = 0
-        self._promised = 0
+        self._probe_for = provider.deadline * 2
+        self._limits = Limits(connect, provider.name, rate=rate, burst=self._block, probe=self._probe_for)
+        self._free = 0
+        self._out = 0
         self._void_at = 0.0
         self._next_at = 0.0
         self._probing = False
@@ -62,35 +95,30 @@ class Gate:
         async with self._asking:  # who waits here finds what the one before has reserved
             now = time.monotonic()
             if now >= self._void_at:
-                self._tokens = self._promised = 0
-            if not self._tokens and now >= self._next_at and self._promised < self._block:
-                await self._reserve(min(wanted, self._block - self._promised) if self._limited else self._block)
-        return min(wanted, self._tokens)
+                self._free = 0
+            if not self._free and now >= self._next_at and self._out < self._block:
+                await self._reserve(min(wanted, self._block - self._out) if self.limited else self._block)
+        return min(wanted, self._free)
 
-    def promise(self, count: int) -> None:
-        """Keep tokens for items that are on their way to `take`."""
-        kept = min(count, self._tokens)
-        self._tokens -= kept
-        self._promised += kept
+    def take(self) -> Token | None:
+        """Take a token; None when there is none."""
+        if not self._free or time.monotonic() >= self._void_at:
+            return None
+        self._free -= 1
+        self._out += 1
+        return Token(self, void_at=self._void_at, probe=self._probing)
 
-    def take(self) -> bool:
-        """Take a token for one call; False when there is none."""
-        if time.monotonic() >= self._void_at or self.shut:
-            return False
-        if self._promised:
-            self._promised -= 1
-        elif self._tokens:
-            self._tokens -= 1
-        else:
-            return False
-        return True
+    def returned(self, token: Token, *, usable: bool) -> None:
+        """Take note of a token that is out no more; one that is `usable` is free again."""
+        self._out -= 1
+        self._free += usable and token.probe == self._probing
 
-    async def send(self, sending: Sending) -> Outcome:
+    async def send(self, sending: Sending, token: Token) -> Outcome:
         """Make the call, and let its outcome move the breaker."""
         outcome = await self.provider.send(sending)
         try:
-            await self._learn(outcome)
-        except LedgerError as exc:
+            await self._learn(outcome, token)
+        except Exception as exc:  # noqa: BLE001 - whatever happens here, the outcome of the call must be recorded
             _log.warning("breaker_not_told", provider=self.provider.name, error=type(exc).__name__)
         return outcome
 
@@ -98,42 +126,48 @@ class Gate:
         asked_at = time.monotonic()
         grant = await self._limits.reserve(wanted)
         self.shut = grant.shut
-        self._tokens += grant.calls
+        self._free += grant.calls
         if grant.calls:
             self._probing = grant.probe
-            self._void_at = asked_at + _VOID_AFTER
+            self._void_at = asked_at + (self._probe_for.total_seconds() if grant.probe else _VOID_AFTER)
         else:
             self._next_at = asked_at + max(grant.wait, _LOOK_AGAIN).total_seconds()
 
-    async def _learn(self, outcome: Outcome) -> None:
+    async def _learn(self, outcome: Outcome, token: Token) -> None:
+        if (self._probing or self.shut) and not token.probe:
+            return  # it left before the breaker opened: the probe alone tells how things are now
         match outcome:
-            case Accepted() | Refused():
+            case Accepted():
                 self._failures = 0
-                if self._probing:
-                    self._probing = False
+                if token.probe:
                     await self._limits.close()
+                    self._drop()
                     _log.info("breaker_closed", provider=self.provider.name)
+            case Refused():
+                # A fault of this one message says nothing of the provider: it may not even have been called.
+                self._free += token.probe
             case Postponed(ours=False, retry_after=timedelta() as pause) if pause:
                 await self._limits.rest(min(pause, _LONGEST_REST))
                 self._drop()
             case Postponed(code=cause, ours=ours):
-                await self._failed(cause, enough=1 if ours else FAILURES)
+                await self._failed(cause, enough=1 if ours or token.probe else FAILURES)
             case InDoubt(cause=cause):
-                await self._failed(cause, enough=FAILURES)
+                await self._failed(cause, enough=1 if token.probe else FAILURES)
 
     async def _failed(self, cause: str, *, enough: int) -> None:
         self._failures += 1
-        if self._failures < enough and not self._probing:
+        if self._failures < enough:
             return
         self._failures = 0
-        self._probing = False
         await self._limits.trip(cause)
         self._drop()
+        self.shut = True
         _log.error("breaker_opened", provider=self.provider.name, cause=cause)
 
     def _drop(self) -> None:
         """Forget what is in hand: the row says something else by now."""
-        self._tokens = self._promised = 0
+        self._probing = False
+        self._free = 0
         self._void_at = self._next_at = 0.0
 
 
@@ -148,10 +182,9 @@ class Admission(msgspec.Struct, frozen=True):
     gate: Gate | None = None
     wait: timedelta = timedelta(0)
 
-    def promise(self, count: int) -> None:
-        """Keep tokens for so many items that were claimed."""
-        if self.gate is not None:
-            self.gate.promise(count)
+    def tokens(self, count: int) -> list[Token | None]:
+        """Take a token for each of so many items that were claimed, as far as there are any."""
+        return [self.gate.take() if self.gate is not None else None for _ in range(count)]
 
 
 class Route:
@@ -176,14 +209,17 @@ class Route:
                 return Admission(tuple(lane for lane in _ALL if lane in self._failover), limit, gate)
         return Admission((), 0, wait=max(_LOOK_AGAIN, min(gate.wait for gate in self._gates)))
 
-    async def take(self, lane: Lane, tried: Sequence[str]) -> Gate | None:
-        """Take a token of the provider whose turn it is for an item that was tried so; None when it has to wait.
+    async def take(self, lane: Lane, tried: Sequence[str], *, have: Token | None = None) -> Token | None:
+        """Return a token of the provider whose turn it is for an item that was tried so; None when it has to wait.
 
-        Raises UnavailableError.
+        It is the one that the item has, where that fits. Raises UnavailableError.
         """
         for gate in self._in_turn(lane, tried):
-            if gate.take() or (await gate.room(1) and gate.take()):
-                return gate
+            if have is not None and have.gate is gate and have.good:
+                return have
+            token = gate.take() or (gate.take() if await gate.room(1) else None)
+            if token is not None:
+                return token
             if not gate.shut:
                 return None
         return None

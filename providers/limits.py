@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
 from psycopg import AsyncConnection
@@ -60,7 +60,8 @@ UPDATE ledger.provider_limit SET shut_until = greatest(shut_until, now() + %(pau
 """
 # Postgres before 17 does not subtract from -infinity, where a breaker stands that was never open.
 _STATES = """
-SELECT provider, tripped, extract(epoch FROM greatest(shut_until, now()) - now())::float8, cause
+SELECT provider, tripped AND greatest(shut_until, probe_until) > now(),
+       extract(epoch FROM greatest(shut_until, now()) - now())::float8
 FROM ledger.provider_limit
 """
 
@@ -82,12 +83,15 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class LimitState(msgspec.Struct, frozen=True):
-    """Where a provider stands; `shut_for` in seconds."""
+    """Where a provider stands; `shut_for` is in seconds.
+
+    `tripped` = its breaker is open, or being tried. Where nobody has asked since its pause was over, nothing waits for
+    it, and it is not shown as open.
+    """
 
     provider: str
     tripped: bool
     shut_for: float
-    cause: str | None
 
 
 class Limits:
@@ -99,12 +103,6 @@ class Limits:
     def __init__(self, connect: Connect, provider: str, *, rate: float | None, burst: int, probe: timedelta) -> None:
         self._connect = connect
         self._given = {"provider": provider, "owner": uuid4(), "rate": rate, "burst": burst, "probe": probe}
-
-    @property
-    def owner(self) -> UUID:
-        """Who asks: a probe belongs to one owner."""
-        owner: UUID = self._given["owner"]  # type: ignore[assignment]  # it was put there above
-        return owner
 
     async def know(self) -> None:
         """Make the row unless it is there."""

@@ -239,4 +239,4 @@ def retry_after(headers: Mapping[str, str]) -> timedelta | None:
         wait = timedelta(seconds=int(value)) if value.isdecimal() else parsedate_to_datetime(value) - datetime.now(UTC)
     except (ValueError, OverflowError, TypeError):
         return LONGEST_RETRY_AFTER if value.isdecimal() else None
-    return min(max(wait, timedelta(0)), LONGEST_RETRY_AFTER)
+    return min(wait, LONGEST_RETRY_AFTER) if wait > timedelta(0) else None

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -25,10 +26,12 @@ class Hanging:
     channel = Channel.EMAIL
 
     def __init__(self) -> None:
+        self.asked = 0
         self.in_hand: Counter[Lane] = Counter()
         self.answers = asyncio.Event()
 
     async def admit(self, free: int) -> Admission:
+        self.asked += 1
         return Admission(tuple(Lane), free)
 
     async def handle(self, lease: Lease, loaded: Loaded, prepared: asyncio.Event) -> None:
@@ -40,8 +43,6 @@ class Hanging:
 
 class ShutOut(Hanging):
     """A handler whose providers are all shut."""
-
-    asked = 0
 
     async def admit(self, free: int) -> Admission:
         assert free <= SLOTS
@@ -84,3 +85,28 @@ async def test_nothing_is_claimed_while_no_provider_may_be_called(ledger: Ledger
     worker.stop()
     await running
     assert not handler.in_hand
+
+
+async def test_what_is_due_and_may_not_be_claimed_is_asked_for_now_and_then(ledger: Ledger, database: Database):
+    handler = Hanging()
+    worker = Worker(ledger, handler, Signals(database.url), metrics=Metrics(CollectorRegistry()), slots=SLOTS)
+    await ask_for(ledger, 3 * SLOTS, Lane.LOW)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: handler.in_hand[Lane.LOW] == SLOTS * 3 // 4, "the share of what can wait")
+    began, asked = time.monotonic(), handler.asked
+    await until(lambda: handler.asked >= asked + 20, "20 turns")
+    assert time.monotonic() - began > 0.5
+    handler.answers.set()
+    worker.stop()
+    await running
+
+
+async def test_a_single_slot_serves_what_can_wait_too(ledger: Ledger, database: Database):
+    handler = Hanging()
+    handler.answers.set()
+    worker = Worker(ledger, handler, Signals(database.url), metrics=Metrics(CollectorRegistry()), slots=1)
+    await ask_for(ledger, 3, Lane.LOW)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: handler.in_hand[Lane.LOW] == 3, "all of it")
+    worker.stop()
+    await running

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -9,9 +10,9 @@ import psycopg
 import pytest
 
 from ledger.store import Store
-from ledger.values import Accepted, InDoubt, Lane, Outcome, Postponed
+from ledger.values import Accepted, InDoubt, Lane, Outcome, Postponed, Refused
 from providers.fakes.ses import Behaviour, FakeSes
-from providers.guard import FAILURES, Gate, Route
+from providers.guard import FAILURES, Gate, Route, Token
 from providers.ses import Ses
 from tests.integration.ledger.parts import opened_store
 from tests.integration.providers.vendors import SES
@@ -59,8 +60,16 @@ async def gate(
 
 async def call(one: Gate) -> Outcome:
     """What an item does with a token in hand."""
-    assert one.take()
-    return await one.send(msgspec.structs.replace(SES.sending, attempt=uuid4()))
+    token = one.take()
+    assert token is not None
+    assert token.spend()
+    return await one.send(msgspec.structs.replace(SES.sending, attempt=uuid4()), token)
+
+
+async def turn(route: Route, lane: Lane, *tried: str) -> Gate | None:
+    """Whose turn it is for an item that was tried so."""
+    token = await route.take(lane, tried)
+    return None if token is None else token.gate
 
 
 async def fail(one: Gate, times: int) -> None:
@@ -160,14 +169,74 @@ async def test_a_probe_that_fails_shuts_it_at_once(
     assert one.shut
 
 
-async def test_tokens_that_are_promised_to_items_are_not_offered_again(
+async def test_a_token_is_handed_out_once_and_is_free_again_when_it_was_not_needed(
     stack: AsyncExitStack, store: Store, fake: FakeSes
 ):
     one = await gate(stack, store, fake.url, rate=40.0)
     assert await one.room(10) == 4
-    one.promise(3)
-    assert await one.room(10) == 1
-    assert [one.take() for _ in range(5)] == [True] * 4 + [False]
+    tokens = [one.take() for _ in range(5)]
+    assert [token is not None for token in tokens] == [True] * 4 + [False]
+    assert await one.room(10) == 0
+    for token in tokens[:3]:
+        assert token is not None
+        token.give_back()
+        token.give_back()
+    assert await one.room(10) == 3
+
+
+async def test_items_that_end_without_a_call_slow_no_other_down(stack: AsyncExitStack, store: Store, fake: FakeSes):
+    """Many more than the rate allows in the time that this takes: each gives its token to the next."""
+    one = await gate(stack, store, fake.url, rate=10.0)
+    for _ in range(500):
+        assert await one.room(1) or one.wait
+        if token := one.take():
+            token.give_back()
+    assert await one.room(1) == 1
+
+
+async def test_i20_a_token_that_was_held_for_too_long_makes_no_call(stack: AsyncExitStack, store: Store, fake: FakeSes):
+    limited, unlimited = await gate(stack, store, fake.url, rate=40.0), await gate(stack, store, fake.url)
+    now = time.monotonic()
+    assert not Token(limited, void_at=now - 1, probe=False).spend()
+    assert Token(limited, void_at=now + 60, probe=False).spend()
+    assert Token(unlimited, void_at=now - 1, probe=False).spend(), "where there is no rate, no age breaks it"
+
+
+async def test_what_left_before_the_breaker_opened_says_nothing_about_the_probe(
+    stack: AsyncExitStack, store: Store, fake: FakeSes, database: Database
+):
+    one = await gate(stack, store, fake.url)
+    assert await one.room(1)
+    old = one.take()
+    assert old is not None
+    assert old.spend()
+    fake.behaviour = GONE
+    await fail(one, FAILURES)
+    pause_is_over(database)
+    assert await one.room(1) == 1
+    assert isinstance(await one.send(SES.sending, old), InDoubt)
+    fake.behaviour = None
+    assert isinstance(await call(one), Accepted)
+    assert await one.room(50) == 50
+
+
+async def test_a_probe_that_was_no_call_is_left_to_the_next_item(
+    stack: AsyncExitStack, store: Store, fake: FakeSes, database: Database
+):
+    one = await gate(stack, store, fake.url)
+    fake.behaviour = GONE
+    await fail(one, FAILURES)
+    pause_is_over(database)
+    fake.behaviour = None
+    assert await one.room(50) == 1
+    token = one.take()
+    assert token is not None
+    assert token.spend()
+    outcome = await one.send(msgspec.structs.replace(SES.sending, address="nobody"), token)
+    assert isinstance(outcome, Refused)
+    assert await one.room(50) == 1
+    assert isinstance(await call(one), Accepted)
+    assert await one.room(50) == 50
 
 
 async def test_what_must_not_wait_takes_the_next_provider_and_the_rest_waits(
@@ -184,8 +253,8 @@ async def test_what_must_not_wait_takes_the_next_provider_and_the_rest_waits(
     assert looked_at.limit < 100
     admission = await route.admit(10)
     assert (admission.gate, admission.lanes, admission.limit) == (second, (Lane.URGENT,), 10)
-    assert await route.take(Lane.URGENT, []) is second
-    assert await route.take(Lane.LOW, []) is None
+    assert await turn(route, Lane.URGENT) is second
+    assert await turn(route, Lane.LOW) is None
     assert route.wait(Lane.LOW, []) > timedelta(0)
 
 
@@ -195,8 +264,8 @@ async def test_a_rate_that_is_used_up_is_no_reason_to_take_the_next_provider(
     first = await gate(stack, store, fake.url, rate=0.01)
     second = await gate(stack, store, fake.url, vendor=Second)
     route = Route([first, second], failover=[Lane.URGENT])
-    assert await route.take(Lane.URGENT, []) is first
-    assert await route.take(Lane.URGENT, []) is None
+    assert await turn(route, Lane.URGENT) is first
+    assert await turn(route, Lane.URGENT) is None
     assert (await route.admit(10)).limit == 0
 
 
@@ -207,8 +276,8 @@ async def test_after_a_certain_refusal_it_is_the_next_providers_turn(
     second = await gate(stack, store, fake.url, vendor=Second)
     route = Route([first, second], failover=[Lane.URGENT])
     assert route.at_once(Lane.URGENT, ["ses"])
-    assert await route.take(Lane.URGENT, ["ses"]) is second
+    assert await turn(route, Lane.URGENT, "ses") is second
     assert not route.at_once(Lane.URGENT, ["ses", "second"])
-    assert await route.take(Lane.URGENT, ["ses", "second"]) is first
+    assert await turn(route, Lane.URGENT, "ses", "second") is first
     assert not route.at_once(Lane.NORMAL, ["ses"])
-    assert await route.take(Lane.NORMAL, ["ses"]) is first
+    assert await turn(route, Lane.NORMAL, "ses") is first
