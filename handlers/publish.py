@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from aio_pika import DeliveryMode, ExchangeType
 from aio_pika.abc import AbstractConnection, AbstractExchange
-from aiormq.exceptions import AMQPError, DeliveryError, PublishError
+from aiormq.exceptions import DeliveryError, PublishError
 
 from handlers.metrics import Metrics
 from handlers.status_messages import SOURCE, StatusMessage, StatusMessages
@@ -31,8 +31,8 @@ OUTBOX = Place("status_messages", 1)
 BATCH = 500
 _MEASURED_EVERY = timedelta(seconds=5)
 _CONNECT = timedelta(seconds=3)
+_ANSWER = timedelta(seconds=3)
 _CLOSE = timedelta(seconds=1)
-_TROUBLE = (AMQPError, OSError, TimeoutError, RuntimeError)
 
 _log = structlog.get_logger("handlers.publish")
 
@@ -70,9 +70,7 @@ class Publish:
         """Leave the broker."""
         connection, self._connection, self._exchange = self._connection, None, None
         if connection is not None:
-            with _outage("broker_left_without_a_word"):
-                async with asyncio.timeout(_CLOSE.total_seconds()):
-                    await connection.close()
+            await _leave(connection)
 
     async def _publish(self, messages: Sequence[StatusMessage], deadline: float) -> None:
         """Publish as far as it goes; what was confirmed before is not published again."""
@@ -114,16 +112,22 @@ async def watch_unrouted(amqp_url: str, metrics: Metrics) -> NoReturn:
     """Keep the gauge of what nobody listens to, for ever."""
     while True:
         with _outage("unrouted_not_measured"):
-            async with await aio_pika.connect(amqp_url, timeout=_CONNECT.total_seconds()) as connection:
+            connection = await aio_pika.connect(amqp_url, timeout=_CONNECT.total_seconds())
+            try:
                 await _measure(connection, metrics)
+            finally:
+                await _leave(connection)
         await asyncio.sleep(_MEASURED_EVERY.total_seconds())
 
 
 async def _measure(connection: AbstractConnection, metrics: Metrics) -> None:
-    await declare(connection)
-    channel = await connection.channel()
+    async with asyncio.timeout(_ANSWER.total_seconds()):
+        await declare(connection)
+        channel = await connection.channel()
     while True:
-        told = await channel.declare_queue(UNROUTED, passive=True)
+        # A queue without a majority answers nothing, on a connection that is otherwise in the best of health.
+        async with asyncio.timeout(_ANSWER.total_seconds()):
+            told = await channel.declare_queue(UNROUTED, passive=True)
         metrics.unrouted.set(told.declaration_result.message_count or 0)
         await asyncio.sleep(_MEASURED_EVERY.total_seconds())
 
@@ -150,14 +154,23 @@ def routing_key(message: StatusMessage) -> str:
 
 @contextlib.contextmanager
 def _outage(event: str) -> Iterator[None]:
-    """Log what the client raises when the broker is not there; when a connection ends it also cancels what waits."""
+    """Log what is raised in talking to the broker: whatever it is, no fact is at fault.
+
+    When a connection ends, the client also cancels what waits.
+    """
     try:
         yield
-    except (*_TROUBLE, asyncio.CancelledError) as exc:
+    except (Exception, asyncio.CancelledError) as exc:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
-            raise
+            raise asyncio.CancelledError from exc
         _log.warning(event, error=type(exc).__name__)
+
+
+async def _leave(connection: AbstractConnection) -> None:
+    with _outage("broker_left_without_a_word"):
+        async with asyncio.timeout(_CLOSE.total_seconds()):
+            await connection.close()
 
 
 def _left(deadline: float) -> float:

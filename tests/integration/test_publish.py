@@ -16,6 +16,7 @@ import yaml
 from aio_pika import DeliveryMode
 from prometheus_client import CollectorRegistry
 from psycopg import AsyncConnection
+from structlog.testing import capture_logs
 
 from handlers.metrics import Metrics
 from handlers.publish import OUTBOX, UNROUTED, Publish, watch_unrouted
@@ -62,6 +63,8 @@ IN_TRANSACTION = f"SELECT count(*) {OF_THIS_DATABASE} AND state LIKE 'idle in tr
 # Class and method of the frames basic.publish and basic.ack (AMQP 0-9-1, 1.8.3).
 CUT_AT_PUBLISH = (b"\x00\x3c\x00\x28", Towards.SERVER)
 CUT_AT_CONFIRM = (b"\x00\x3c\x00\x50", Towards.CLIENT)
+# And of queue.declare-ok.
+DECLARED = b"\x00\x32\x00\x0b"
 DOCUMENT: dict[str, Any] = yaml.safe_load((DOCS / "reference" / "asyncapi.yaml").read_text("utf-8"))
 MESSAGE = DOCUMENT["components"]["messages"]["statusMessage"]["payload"]
 
@@ -312,6 +315,52 @@ async def test_i13_a_broker_that_answers_nothing_holds_neither_the_lease_nor_the
             assert await published_all(connection, ledger)
             await until(lambda: len(listener.ids) == 3, "every message")
     assert out_of_order(listener.heard) == []
+
+
+async def test_i14_a_broker_that_cannot_confirm_parks_no_notification(
+    ledger: Ledger, broker: Broker, database: Database, connection: AsyncConnection[Any]
+):
+    await bind(broker.url, QUEUE)
+    await led(ledger, *[ARRIVED] * 3)
+    address = urlsplit(broker.url)
+    async with forwarding(address.hostname or "", address.port or 5672) as proxy, listening(broker.url, QUEUE) as heard:
+        relay = Relay(through(proxy, broker.url), ledger, database=database)
+        with proxy.swapped(b"publisher_confirms", b"publisher_promises"), capture_logs() as logs:
+            async with relay.running():
+                interrupted = {"event": "publishing_interrupted", "error": "ValueError", "log_level": "warning"}
+                await until(lambda: logs.count(interrupted) >= 2, "a second try")
+        assert await parked(connection, OUTBOX) == []
+        assert await position(connection, OUTBOX) < min(at for *_, at in await told_by_the_log(connection))
+        async with Relay(broker.url, ledger, database=database).running():
+            assert await published_all(connection, ledger)
+        await until(lambda: len(heard.ids) == 6, "every message")
+    assert await parked(connection, OUTBOX) == []
+
+
+@pytest.mark.parametrize("nth", [pytest.param(1, id="as it is declared"), pytest.param(2, id="as it is asked for")])
+async def test_a_queue_that_answers_nothing_does_not_stop_the_measuring(broker: Broker, relay: Relay, nth: int):
+    address = urlsplit(broker.url)
+    async with forwarding(address.hostname or "", address.port or 5672) as proxy:
+        unanswered = proxy.trap(DECLARED, towards=Towards.CLIENT, nth=nth, forward=False, act=lambda: None)
+        watching = asyncio.create_task(watch_unrouted(through(proxy, broker.url), relay.metrics))
+        relay.metrics.unrouted.set(-1)
+        await asyncio.wait_for(unanswered.wait(), SOON.total_seconds())
+        await until(lambda: relay.registry.get_sample_value("notification_outbox_unrouted") == 0, "the gauge")
+        watching.cancel()
+        await asyncio.wait([watching])
+    assert watching.cancelled()
+
+
+async def test_a_broker_that_answers_nothing_lets_the_measuring_be_stopped(broker: Broker, relay: Relay):
+    address = urlsplit(broker.url)
+    async with forwarding(address.hostname or "", address.port or 5672) as proxy:
+        relay.metrics.unrouted.set(-1)
+        watching = asyncio.create_task(watch_unrouted(through(proxy, broker.url), relay.metrics))
+        await until(lambda: relay.registry.get_sample_value("notification_outbox_unrouted") == 0, "the gauge")
+        proxy.stall()
+        watching.cancel()
+        await asyncio.wait([watching])
+    assert watching.cancelled()
 
 
 async def test_i14_two_relays_at_once_publish_each_message_once(

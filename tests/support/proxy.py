@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from enum import Enum
 
 import msgspec
@@ -33,6 +33,7 @@ class Proxy:
         self.port = 0
         self._target = (host, port)
         self._traps: list[Trap] = []
+        self._swaps: dict[bytes, bytes] = {}
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusing = False
@@ -55,6 +56,15 @@ class Proxy:
         trap = Trap(pattern, towards, nth, forward, act or self.cut, asyncio.Event())
         self._traps.append(trap)
         return trap.fired
+
+    @contextlib.contextmanager
+    def swapped(self, said: bytes, heard: bytes) -> Iterator[None]:
+        """Let clients hear other words, as many bytes long, than a server says, while the block runs."""
+        self._swaps[said] = heard
+        try:
+            yield
+        finally:
+            del self._swaps[said]
 
     def cut(self) -> None:
         """End every open connection by a reset; new ones are taken."""
@@ -105,6 +115,8 @@ class Proxy:
         for trap in self._traps:
             if trap.towards is towards and not trap.fired.is_set():
                 chunk = self._spring(trap, chunk, overlap)
+        for said, heard in self._swaps.items() if towards is Towards.CLIENT else ():
+            chunk = chunk.replace(said, heard)
         return chunk
 
     def _spring(self, trap: Trap, chunk: bytes, overlap: dict[int, bytes]) -> bytes:

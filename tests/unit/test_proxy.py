@@ -62,6 +62,15 @@ async def test_refusing_it_answers_nobody_and_accepting_it_answers_again():
             assert await reader.readexactly(5) == b"again"
 
 
+async def test_it_lets_a_client_hear_other_words_for_a_while():
+    async with _echo() as proxy, _client(proxy) as (reader, writer):
+        with proxy.swapped(b"yes", b"no!"):
+            writer.write(b"yes")
+            assert await reader.readexactly(3) == b"no!"
+        writer.write(b"yes")
+        assert await reader.readexactly(3) == b"yes"
+
+
 @asynccontextmanager
 async def _echo() -> AsyncIterator[Proxy]:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
