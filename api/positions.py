@@ -21,7 +21,8 @@ class Feed(msgspec.Struct, frozen=True):
     """A stretch of the log, in order; the messages are those that are published, to the id.
 
     `next` is the last position that was looked at, to be given as `after`; the end is reached when it is the same as
-    `after`. A page may be empty before that: most facts have no message. `left_out` are notifications whose facts in
+    `after`. A page may be empty before that: most facts have no message. It may also look at fewer than `limit`:
+    16 MiB of facts end it. `left_out` are notifications whose facts in
     this stretch cannot be told, for they cannot be read.
     """
 

@@ -156,7 +156,7 @@ class StatusMessages:
         return made
 
     async def after(self, position: int, *, limit: int) -> Page:
-        """Make the messages of at most so many facts behind a position.
+        """Make the messages of at most so many facts behind a position, or of as many as 16 MiB hold.
 
         Raises UnknownTopicError where the first of them is a newer release's: what follows it must wait.
         """

@@ -37,9 +37,13 @@ SELECT originator_id, originator_version, topic, state, notification_id, now() F
 WHERE originator_id = ANY(%b) ORDER BY originator_id, originator_version
 """
 # The log from a position on; positions follow commit order, so nothing appears behind what was read.
+# A page is bounded in bytes too: the first fact comes whatever its size.
 _READ = """
-SELECT originator_id, originator_version, topic, state, notification_id, now() FROM ledger.stored_events
-WHERE notification_id > %b ORDER BY notification_id LIMIT %b
+SELECT originator_id, originator_version, topic, state, notification_id, now() FROM (
+    SELECT page.*, sum(octet_length(state)) OVER (ORDER BY notification_id) - octet_length(state) AS before FROM (
+        SELECT * FROM ledger.stored_events WHERE notification_id > %b ORDER BY notification_id LIMIT %b
+    ) AS page
+) AS sized WHERE before < 16777216 ORDER BY notification_id
 """
 # What is known of some intake keys, with the time of the database.
 _TAKEN = """
@@ -267,7 +271,7 @@ class Store:
             return await _rows(connection, _LOAD, (arrays.Uuids(list(streams)),))
 
     async def read(self, *, after: int, limit: int) -> list[Row]:
-        """Read the log in order, from behind a position."""
+        """Read the log in order, from behind a position: at most so many facts, and no more behind the first 16 MiB."""
         async with self.connection() as connection:
             return await _rows(connection, _READ, (after, limit))
 

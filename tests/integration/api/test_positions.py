@@ -122,6 +122,17 @@ async def test_a_fact_of_a_newer_release_ends_the_page_and_then_asks_to_come_aga
     assert (reply.status_code, reply.json()["type"]) == (503, "/problems/newer-release")
 
 
+async def test_a_page_ends_after_16_mib_of_facts_and_the_first_comes_whatever_its_size(service: Service):
+    for mebibytes in (17, 6, 6, 6, 6):
+        await _raw(service, STATE.replace(b"test", b"x" * mebibytes * 1024 * 1024))
+    pages, after = [], 0
+    while (answer := await page(service, after=after, limit=500))["next"] != after:
+        after = answer["next"]
+        pages.append(len(answer["left_out"]))
+    assert pages == [1, 3, 1]
+    assert after == await service.ledger.store.head()
+
+
 STATE = b'{"recorded_at":"2026-01-01T00:00:00Z","cause":"clock","by":"test"}'
 
 
