@@ -92,9 +92,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     smtp_url: Annotated[
         str,
         Meta(
-            description="The relay for mail that must not wait while SES is shut: smtp://user:password@host:587 "
-            "(STARTTLS) or smtps://user:password@host:465. A relay on the same host may be spoken to in clear, "
-            "without a login: smtp://host:25?starttls=off."
+            description="The relay for mail of the lanes urgent and high, while SES is shut and when SES has just "
+            "refused it for certain: smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465. "
+            "A relay on the same host may be spoken to in clear, without a login: smtp://host:25?starttls=off."
         ),
     ] = ""
     smtp_rate: Annotated[
