@@ -140,8 +140,3 @@ async def test_a_provider_that_asks_for_quiet_gets_it_from_all(store: Store):
     grant = await other.reserve(1)
     assert grant.shut
     assert timedelta(seconds=25) < grant.wait <= timedelta(seconds=30)
-
-
-async def test_a_provider_that_was_never_shut_is_shown_as_open(store: Store):
-    await limits(store).reserve(1)
-    assert await shut_for(store) == 0
