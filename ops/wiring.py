@@ -62,8 +62,6 @@ CHANNELS = frozenset({Channel.EMAIL})
 
 # What must not wait takes the next provider when the first is shut; the rest keeps its sender's good name at the first.
 FAILOVER = frozenset({Lane.URGENT, Lane.HIGH})
-# As many as a relay commonly allows one client (Postfix, smtpd_client_connection_count_limit).
-RELAY_CONNECTIONS = 50
 
 _log = structlog.get_logger("ops.wiring")
 
@@ -150,9 +148,7 @@ async def email_route(settings: Settings, connect: Connect, *, deadline: timedel
     )
     gates = [Gate(ses, connect, rate=settings.ses_rate or None)]
     if settings.smtp_url:
-        relay = await Smtp.open(
-            settings.smtp_url, deadline=deadline or SMTP_DEADLINE, max_connections=RELAY_CONNECTIONS
-        )
+        relay = await Smtp.open(settings.smtp_url, deadline=deadline or SMTP_DEADLINE)
         gates.append(Gate(relay, connect, rate=settings.smtp_rate or None))
     return Route(gates, failover=FAILOVER)
 

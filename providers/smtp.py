@@ -16,13 +16,16 @@ from providers.contract import Sending
 from providers.mail_address import unsendable, wire_address
 from providers.smtp_message import Sender, compose, message_id, sender_of
 from providers.smtp_url import Relay, Security
-from providers.smtp_wire import Connection, Connections, ExtensionMissingError
+from providers.smtp_wire import AllBusyError, Connection, Connections, ExtensionMissingError
 
 # RFC 5321 4.5.3.2.6 would give the last reply ten minutes; more than this does not go into a lease, with its margin.
 DEADLINE = timedelta(seconds=20)
 CONNECT_TIMEOUT = timedelta(seconds=5)
 # Relays allow one client some tens of connections at a time (Postfix: 50).
 MAX_CONNECTIONS = 20
+# A wait for one of them that was in vain is a pause for the breaker, no failure of the relay's. A short one: other
+# processes may have a connection free.
+BUSY_PAUSE = timedelta(milliseconds=100)
 
 OURS = Postponed("", ours=True)
 THEIRS = Postponed("")
@@ -97,6 +100,7 @@ FAULTS_OF_OURS: Mapping[Stage, re.Pattern[str]] = {
 }
 # What keeps us from a connection that can be sent over: the first that fits. Nothing of the mail has left.
 NO_CONNECTION: tuple[tuple[type[Exception], Outcome], ...] = (
+    (AllBusyError, Postponed("connections_busy", retry_after=BUSY_PAUSE)),
     (ExtensionMissingError, Postponed("extension_missing", ours=True)),
     (ssl.SSLError, Postponed("tls_failed", ours=True)),
     (socket.gaierror, Postponed("name_not_resolved")),
@@ -129,7 +133,10 @@ class Smtp:
         """Read the URL and the certificates that are trusted; no connection is made yet. Raises RelayUrlError."""
         relay = Relay.of(url)
         context = None if relay.security is Security.NONE else await asyncio.to_thread(ssl.create_default_context)
-        connections = Connections(relay, context, limit=max_connections, patience=connect_timeout)
+        # Who gets its turn late must still have time for the reply to its mail: without one there is a doubt.
+        connections = Connections(
+            relay, context, limit=max_connections, queueing=deadline / 2, patience=connect_timeout
+        )
         return cls(connections, deadline=deadline)
 
     async def send(self, sending: Sending) -> Outcome:

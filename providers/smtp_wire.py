@@ -25,6 +25,10 @@ class ExtensionMissingError(SMTPException):
     """The relay does not offer what SMTP_URL asks for: STARTTLS, or a way to log in."""
 
 
+class AllBusyError(Exception):
+    """All our connections to the relay stayed in use."""
+
+
 class Line(SMTPProtocol):
     """The protocol of one connection: it sends a mail's lines and its final dot apart."""
 
@@ -78,8 +82,9 @@ class Connection:
 class Connections:
     """At most `limit` connections to one relay. A connection that took its mail is kept for the next one.
 
-    `patience` is how long a caller waits for a connection, in all: for a free place, for the network, TLS and the
-    relay's greeting. It leaves the caller the rest of its deadline for the mail itself.
+    `queueing` is how long a caller waits for its turn while all are in use, which says nothing of the relay;
+    `patience` is how long it then waits for a new connection, in all: for the network, TLS and the relay's greeting.
+    Both leave the caller the rest of its deadline for the mail itself.
     """
 
     def __init__(
@@ -88,10 +93,12 @@ class Connections:
         context: ssl.SSLContext | None,
         *,
         limit: int,
+        queueing: timedelta,
         patience: timedelta,
         keep_alive: timedelta = KEEP_ALIVE,
     ) -> None:
         self._relay = relay
+        self._queueing = queueing.total_seconds()
         self._patience = patience.total_seconds()
         self._keep_alive = keep_alive.total_seconds()
         self._places = asyncio.Semaphore(limit)
@@ -102,21 +109,16 @@ class Connections:
     async def borrow(self) -> AsyncIterator[Connection]:
         """Lend a connection; unless it is kept or left meanwhile, it is dropped at the end.
 
-        Raises TimeoutError, OSError or SMTPException when none can be had.
+        Raises AllBusyError, TimeoutError, OSError or SMTPException when none can be had.
         """
-        async with asyncio.timeout(self._patience):
-            await self._places.acquire()
-            try:
+        async with self._turn():
+            async with asyncio.timeout(self._patience):
                 connection = self._kept() or await connect(self._relay, self._context)
-            except BaseException:
-                self._places.release()
-                raise
-        try:
-            yield connection
-        finally:
-            if connection not in self._idle:
-                connection.abort()
-            self._places.release()
+            try:
+                yield connection
+            finally:
+                if connection not in self._idle:
+                    connection.abort()
 
     def keep(self, connection: Connection) -> None:
         """Keep a connection whose mail was taken for the next one, unless it has carried enough."""
@@ -131,6 +133,18 @@ class Connections:
         """Close all that are idle."""
         while connection := self._kept():
             connection.leave()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._queueing):
+                await self._places.acquire()
+        except TimeoutError:
+            raise AllBusyError from None
+        try:
+            yield
+        finally:
+            self._places.release()
 
     def _kept(self) -> Connection | None:
         """Take the connection that was used last, so that what a burst has opened runs out."""

@@ -174,7 +174,7 @@ async def test_what_a_relay_says_before_the_final_dot_is_not_the_answer_to_it():
 async def test_connections_are_kept_and_never_more_than_allowed():
     async with relay() as fake:
         # However slow the machine is, everybody's turn comes.
-        patience = timedelta(seconds=60)
+        patience = timedelta(seconds=120)
         smtp = await Smtp.open(fake.url, max_connections=5, deadline=patience, connect_timeout=patience)
         outcomes = await asyncio.gather(*(smtp.send(mail()) for _ in range(128)))
         await smtp.aclose()
@@ -209,7 +209,12 @@ async def test_a_connection_that_nobody_uses_is_left():
     async with relay() as fake:
         patience = timedelta(seconds=5)
         connections = Connections(
-            Relay.of(fake.url), None, limit=1, patience=patience, keep_alive=timedelta(milliseconds=20)
+            Relay.of(fake.url),
+            None,
+            limit=1,
+            queueing=patience,
+            patience=patience,
+            keep_alive=timedelta(milliseconds=20),
         )
         smtp = Smtp(connections)
         assert isinstance(await smtp.send(mail()), Accepted)

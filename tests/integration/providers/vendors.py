@@ -10,7 +10,7 @@ import msgspec
 from ledger.values import Content, InDoubt, Outcome, Postponed, Refused
 from providers.contract import Provider, Sending
 from providers.ses import Ses
-from providers.smtp import Smtp
+from providers.smtp import BUSY_PAUSE, Smtp
 from tests.integration.providers.stub import HTTP, SMTP, Speaker, http
 
 NOTIFICATION = UUID("0198c0de-0000-7000-8000-000000000001")
@@ -41,7 +41,8 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     `reference` is the vendor's name for a mail that it took. `schemes` stand before an endpoint's host without TLS and
     with it. `cut_short` is what a request is whose first byte has left and whose last has not. `torn` are replies that
     end too early, `drip` is the opening of one that never ends and the line that it goes on with. `throttled` says
-    no, and when to come again; None where the protocol has no word for that.
+    no, and when to come again; None where the protocol has no word for that. `busy` is the outcome of a call that got
+    none of our own connections.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     torn: tuple[bytes, ...]
     drip: tuple[bytes, bytes]
     throttled: Callable[[dict[str, str]], bytes] | None = None
+    busy: Outcome
 
     def endpoint(self, port: int, *, host: str = "127.0.0.1", secure: bool = False) -> str:
         suffix = "" if secure else self.endpoint_suffix
@@ -288,6 +290,7 @@ SES = Vendor(
     torn=(b"", b"HTTP/1.1 200 OK\r\nContent-", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"),
     drip=(b"HTTP/1.1 200 OK\r\n", b"X-Y: z\r\n"),
     throttled=lambda headers: http(429, {}, x_amzn_ErrorType="TooManyRequestsException", **headers),
+    busy=Postponed("connect_timeout"),
 )
 
 RELAY = Vendor(
@@ -314,6 +317,8 @@ RELAY = Vendor(
     ),
     torn=(b"", b"25", b"250 Ok", b"250-Ok\r\n"),
     drip=(b"250-Ok\r\n", b"250-Still here\r\n"),
+    # A pause for the breaker, and so no failure of the relay's.
+    busy=Postponed("connections_busy", retry_after=BUSY_PAUSE),
 )
 
 VENDORS = (SES, RELAY)
