@@ -80,10 +80,13 @@ ENHANCED: Mapping[str, Outcome] = {
     "5.3.5": OURS,  # the relay is set up wrongly
     "5.5.1": OURS,  # the command is not understood, or out of sequence
     "5.5.4": OURS,  # its parameters are not
+    "5.7.2": THIS_MESSAGE,  # a mailing list that is not for us
     "5.7.8": OURS,  # wrong password (RFC 4954)
     "5.7.9": OURS,  # our way of logging in is too weak (RFC 4954)
     "5.7.11": OURS,  # logging in takes TLS (RFC 4954)
     "5.7.13": OURS,  # our account is disabled (RFC 5248)
+    "5.7.17": THIS_MESSAGE,  # the mailbox belongs to somebody else by now (RFC 7293)
+    "5.7.18": THIS_MESSAGE,  # likewise the domain
     "5.7.20": OURS,  # no DKIM signature passes (RFC 7372)
     "5.7.21": OURS,  # likewise, none that is acceptable
     "5.7.22": OURS,  # likewise, none of the author's
@@ -91,13 +94,28 @@ ENHANCED: Mapping[str, Outcome] = {
     "5.7.24": OURS,  # SPF cannot be read
     "5.7.25": OURS,  # our host has no name in reverse DNS
     "5.7.26": OURS,  # several of these checks fail
+    "5.7.27": OURS,  # the sender's domain takes no mail (RFC 7505)
+    "5.7.60": OURS,  # we may not send as this sender (Exchange)
 }
-# Where relays say a fault of ours in the words of 550 or 554: we are not among those whose mail they carry on, or
-# (Amazon SES) the sender is not verified.
-FAULTS_OF_OURS: Mapping[Stage, re.Pattern[str]] = {
-    Stage.RCPT: re.compile(r"\brelay", re.IGNORECASE),
-    Stage.END: re.compile(r"Email address is not verified"),
-}
+# What a reply repeats: an address, or the words of another host. None of it is the relay's own word on us.
+REPEATED = re.compile(r"<[^<>]*>|\bsaid:.*", re.DOTALL)
+# Where relays say a fault of ours in the words of 550, 553 or 554. Postfix keeps what it has against the client, its
+# EHLO and the sender for the answer to RCPT (smtpd_delay_reject).
+FAULTS_OF_OURS = re.compile(
+    r"\b(?:client host|helo command|sender address)(?: \[[^\]]*\])? (?:rejected|blocked)\b"  # Postfix
+    r"|\byour ip\b"  # Exchange, with its list of hosts
+    r"|\b(?:permissions?|allowed) to send as\b"  # Exchange
+    r"|\bemail address is not verified\b",  # Amazon SES
+    re.IGNORECASE,
+)
+# We are not among those whose mail it carries on.
+RELAYING_DENIED = re.compile(
+    r"\brelay(?:ing)? (?:access )?(?:is )?(?:denied|prohibited|not (?:permitted|allowed))\b"  # Postfix, Sendmail, Exim
+    r"|\b(?:unable|not permitted|not allowed) to relay\b"  # Exchange
+    r"|\ballowed rcpthosts\b",  # qmail
+    re.IGNORECASE,
+)
+RECIPIENT_NAMED = re.compile(r"\b(?:recipient|mailbox)\b", re.IGNORECASE)
 # What keeps us from a connection that can be sent over: the first that fits. Nothing of the mail has left.
 NO_CONNECTION: tuple[tuple[type[Exception], Outcome], ...] = (
     (AllBusyError, Postponed("connections_busy", retry_after=BUSY_PAUSE)),
@@ -232,10 +250,22 @@ def verdict(stage: Stage, reply: SMTPResponse) -> Outcome:
 
 def permanent(stage: Stage, reply: SMTPResponse, enhanced: str) -> Outcome:
     """Return what a permanent reply means at its stage."""
-    words = FAULTS_OF_OURS.get(stage)
-    if stage is Stage.CONNECT or (words and words.search(reply.message)):
+    own_words = REPEATED.sub("", reply.message)
+    if stage is Stage.CONNECT or is_against_us(own_words, enhanced):
         return OURS
-    return ENHANCED.get(enhanced) or CODES_OF.get(stage, CODES).get(reply.code, OURS)
+    if enhanced in ENHANCED:
+        return ENHANCED[enhanced]
+    # A policy (5.7) that says nothing of the recipient is one on us: nothing else of the mail has been seen yet.
+    if stage is Stage.RCPT and enhanced.startswith("5.7.") and not RECIPIENT_NAMED.search(own_words):
+        return OURS
+    return CODES_OF.get(stage, CODES).get(reply.code, OURS)
+
+
+def is_against_us(words: str, enhanced: str) -> bool:
+    """Whether a relay says in words that it is us whom it refuses; 5.1 is about an address, whatever else is said."""
+    if FAULTS_OF_OURS.search(words):
+        return True
+    return not enhanced.startswith("5.1.") and RELAYING_DENIED.search(words) is not None
 
 
 def not_connected(error: Exception) -> Outcome:
