@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 import aio_pika
@@ -62,7 +62,8 @@ class Ingest:
         failures = 0
         while not self._stopping.is_set():
             try:
-                await self._consume_all()
+                with _cancelled_by_us_alone():
+                    await self._consume_all()
                 failures = 0
             except (AMQPError, OSError, LedgerError, TimeoutError, RuntimeError) as exc:
                 _log.warning("ingest_interrupted", error=type(exc).__name__)
@@ -271,7 +272,7 @@ def refusal_of(result: MessageRejectedError | Conflicting) -> Refusal:
 
 async def _together(runs: Sequence[Awaitable[None]]) -> None:
     """Run all; when one fails the others are ended, and its error is raised."""
-    tasks = [asyncio.ensure_future(run) for run in runs]
+    tasks = [asyncio.ensure_future(_unless_lost(run)) for run in runs]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
@@ -280,6 +281,23 @@ async def _together(runs: Sequence[Awaitable[None]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _unless_lost(run: Awaitable[None]) -> None:
+    with _cancelled_by_us_alone():
+        await run
+
+
+@contextlib.contextmanager
+def _cancelled_by_us_alone() -> Iterator[None]:
+    """Make a lost connection of a cancellation that is not ours: the client cancels what waits on one that is stuck."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ConnectionError("the client gave up a connection that was stuck") from None
 
 
 def _killer(tries: int) -> list[dict[str, str]]:

@@ -1,8 +1,9 @@
 """Ingest and a broker that stops answering where nobody listens for the end of a connection."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,41 +17,78 @@ from tests.acceptance.audit import taken_in
 from tests.acceptance.traffic import declared, publish, shipped
 from tests.acceptance.wires import through
 from tests.support.postgres import Database
-from tests.support.proxy import Towards, forwarding
+from tests.support.proxy import Proxy, Towards, forwarding
 from tests.support.rabbitmq import Broker
-from tests.support.service import SHARED, reached, until
+from tests.support.service import SHARED, SOON, reached, until
 
 # Methods of AMQP 0-9-1 as they stand in a frame: class and number, 16 bits each.
 QUEUE_DECLARE, BASIC_CONSUME = b"\x00\x32\x00\x0a", b"\x00\x3c\x00\x14"
+BEGINNING = pytest.mark.parametrize("method", [QUEUE_DECLARE, BASIC_CONSUME], ids=["declaring", "consuming"])
 
 
 @asynccontextmanager
-async def ingesting(database: Database, amqp_url: str) -> AsyncIterator[None]:
+async def ingesting(database: Database, amqp_url: str) -> AsyncIterator[asyncio.Task[None]]:
     async with parts(load({**SHARED, "DATABASE_URL": database.url}, dotenv=None)) as given:
         role = Ingest(amqp_url, given.take_in, given.set_aside, given.ledger.clock, given.metrics)
         task = asyncio.create_task(role.run())
         try:
-            yield
+            yield task
         finally:
             role.stop()
             await task
 
 
-@pytest.mark.parametrize("method", [QUEUE_DECLARE, BASIC_CONSUME], ids=["declaring", "consuming"])
+@asynccontextmanager
+async def before(broker: Broker) -> AsyncIterator[Proxy]:
+    """A proxy before a broker that has the queues already."""
+    await declared(broker.url)
+    address = urlsplit(broker.url)
+    async with forwarding(address.hostname or "", address.port or 0) as proxy:
+        yield proxy
+
+
+def interruptions(logs: Sequence[MutableMapping[str, Any]]) -> list[str]:
+    return [line["error"] for line in logs if line["event"] == "ingest_interrupted"]
+
+
+async def interrupted_by(silence: asyncio.Event, logs: Sequence[MutableMapping[str, Any]]) -> str:
+    """Return the error of the first interruption after the broker has fallen silent."""
+    await asyncio.wait_for(silence.wait(), SOON.total_seconds())
+    had = len(interruptions(logs))
+    await until(lambda: len(interruptions(logs)) > had, "the end of its patience")
+    return interruptions(logs)[had]
+
+
+@BEGINNING
 async def test_i13_a_broker_that_answers_no_more_while_ingest_begins_is_asked_again_over_another_connection(
     database: Database, broker: Broker, monkeypatch: pytest.MonkeyPatch, method: bytes
 ):
-    monkeypatch.setattr(ingest, "_ANSWERS_WITHIN", 1.0)
-    await declared(broker.url)
-    parts_of_url = urlsplit(broker.url)
-    async with forwarding(parts_of_url.hostname or "", parts_of_url.port or 0) as proxy:
-        silent = proxy.trap(method, towards=Towards.SERVER, forward=False, act=proxy.stall)
-        with capture_logs() as logs:
+    async with before(broker) as proxy:
+        silence = proxy.stall_at(method, towards=Towards.SERVER)
+        with capture_logs() as logs, monkeypatch.context() as impatient:
+            impatient.setattr(ingest, "_ANSWERS_WITHIN", 1.0)
             async with ingesting(database, through(proxy, broker.url)):
-                await until(
-                    lambda: any(line["event"] == "ingest_interrupted" for line in logs), "the end of its patience"
-                )
-                assert silent.is_set()
+                assert await interrupted_by(silence, logs) == "TimeoutError"
+                impatient.undo()
                 proxy.resume()
                 await publish(broker.url, shipped(3))
                 await reached(lambda: taken_in(database.url), 3, "messages")
+
+
+@BEGINNING
+async def test_i13_ingest_goes_on_when_the_client_gives_up_a_connection_that_is_stuck(
+    database: Database, broker: Broker, monkeypatch: pytest.MonkeyPatch, method: bytes
+):
+    # The client's own patience ends first: three heartbeats that did not come.
+    monkeypatch.setattr(ingest, "_ANSWERS_WITHIN", SOON.total_seconds())
+    async with before(broker) as proxy:
+        silence = proxy.stall_at(method, towards=Towards.SERVER)
+        with capture_logs() as logs:
+            async with ingesting(database, f"{through(proxy, broker.url)}?heartbeat=1") as task:
+                await asyncio.wait_for(silence.wait(), SOON.total_seconds())
+                await until(lambda: task.done() or bool(interruptions(logs)), "the end of the client's patience")
+                assert not task.done()
+                proxy.resume()
+                await publish(broker.url, shipped(3))
+                await reached(lambda: taken_in(database.url), 3, "messages")
+    assert interruptions(logs)[0] == "ConnectionError"

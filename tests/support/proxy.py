@@ -22,7 +22,7 @@ class Trap(msgspec.Struct):
     towards: Towards
     left: int
     forward: bool
-    act: Callable[[], None]
+    act: Callable[[], None] | None
     fired: asyncio.Event
 
 
@@ -53,9 +53,14 @@ class Proxy:
 
         Returns the event that is set then. What follows the pattern in the same chunk is lost.
         """
-        trap = Trap(pattern, towards, nth, forward, act or self.cut, asyncio.Event())
-        self._traps.append(trap)
-        return trap.fired
+        return self._set(Trap(pattern, towards, nth, forward, act or self.cut, asyncio.Event()))
+
+    def stall_at(self, pattern: bytes, *, towards: Towards, nth: int = 1) -> asyncio.Event:
+        """Stall at once at the n-th `pattern`: it is held back with its whole chunk, and nothing is lost.
+
+        Returns the event that is set then.
+        """
+        return self._set(Trap(pattern, towards, nth, forward=True, act=None, fired=asyncio.Event()))
 
     @contextlib.contextmanager
     def swapped(self, said: bytes, heard: bytes) -> Iterator[None]:
@@ -86,6 +91,10 @@ class Proxy:
     def accept(self) -> None:
         self._refusing = False
 
+    def _set(self, trap: Trap) -> asyncio.Event:
+        self._traps.append(trap)
+        return trap.fired
+
     async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         if self._refusing:
             to_client.transport.abort()
@@ -105,7 +114,10 @@ class Proxy:
         with contextlib.suppress(ConnectionError):
             while chunk := await source.read(CHUNK):
                 await self._flowing.wait()
-                sink.write(self._sift(chunk, towards, overlap))
+                passing = self._sift(chunk, towards, overlap)
+                # A trap may have stalled us just now.
+                await self._flowing.wait()
+                sink.write(passing)
                 await sink.drain()
         with contextlib.suppress(OSError, RuntimeError):
             sink.close()
@@ -127,8 +139,11 @@ class Proxy:
         if trap.left:
             overlap[id(trap)] = seen[len(seen) - len(trap.pattern) + 1 :] if len(trap.pattern) > 1 else b""
             return chunk
-        end = found + (len(trap.pattern) if trap.forward else 0)
         trap.fired.set()
+        if trap.act is None:
+            self.stall()
+            return chunk
+        end = found + (len(trap.pattern) if trap.forward else 0)
         # The part that passes leaves first: an abort would throw it away with the connection.
         asyncio.get_running_loop().call_later(0.01, trap.act)
         return chunk[: max(end - len(before), 0)]

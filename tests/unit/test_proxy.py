@@ -51,6 +51,17 @@ async def test_stalled_it_holds_everything_back_and_resumed_it_loses_nothing():
         assert await reader.readexactly(4) == b"late"
 
 
+async def test_it_stalls_at_a_pattern_and_resumed_it_loses_nothing():
+    async with _echo() as proxy, _client(proxy) as (reader, writer):
+        fired = proxy.stall_at(b"now", towards=Towards.SERVER)
+        writer.write(b"before now and after")
+        await fired.wait()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.readexactly(1), 0.1)
+        proxy.resume()
+        assert await reader.readexactly(20) == b"before now and after"
+
+
 async def test_refusing_it_answers_nobody_and_accepting_it_answers_again():
     async with _echo() as proxy:
         proxy.refuse()
