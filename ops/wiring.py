@@ -184,7 +184,7 @@ class Roles:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         name = self._tasks.pop(task)
-        error = None if task.cancelled() else task.exception()
+        error = _failure(task)
         if error is not None:
             _log.error("role_failed", role=name, exc_info=error)
             self.failed = True
@@ -308,6 +308,14 @@ class Roles:
 
     def _readiness(self) -> Readiness:
         return Readiness({"database": database(self._parts.settings.database_url)})
+
+
+def _failure(task: asyncio.Task[None]) -> BaseException | None:
+    """Return what a task failed by; a cancellation is a failure where nobody here asked for it."""
+    try:
+        return task.exception()
+    except asyncio.CancelledError as exc:
+        return None if task.cancelling() else exc
 
 
 def _fetch_keys(session: aiohttp.ClientSession, url: str) -> Fetch:
