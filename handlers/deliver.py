@@ -20,6 +20,7 @@ from ledger.ledger import Ledger, Loaded
 from ledger.notification import Facts, Intent, Origin, State
 from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Suppress, judge
+from ledger.status import Evidence
 from ledger.values import Channel, Outcome, Personal, Postponed
 from providers.contract import Provider, Sending
 from providers.guard import Admission, Route, Token
@@ -93,7 +94,7 @@ class Deliver:
         self, lease: Lease, loaded: Loaded, rendered: Rendered, prepared: asyncio.Event, *, address: str
     ) -> None:
         """Token, intent, request, outcome: in this order, whatever happens between them (promises I5 and I6)."""
-        lane, tried = loaded.state.requested.lane, _tried(loaded.state)
+        lane, tried = loaded.state.requested.lane, _refused_by(loaded.state)
         token = await self._route.take(lane, tried, have=lease.token)
         if token is None:
             await give_back(self._ledger, lease, self._route.wait(lane, tried))
@@ -126,7 +127,7 @@ class Deliver:
             return
         sending = Sending(notification=loaded.stream, attempt=attempt, address=address, content=rendered.content)
         outcome = await self._request(lease, token, sending)
-        await self._settle(lease, started, attempt, outcome)
+        await self._settle(lease, started, attempt, outcome, by=provider)
 
     def _intent(
         self, attempt: UUID, provider: Provider, rendered: Rendered, *, address: str
@@ -181,8 +182,8 @@ class Deliver:
             self._metrics.provider_faults.labels(provider, outcome.code).inc()
             _log.error("provider_fault_of_ours", provider=provider, code=outcome.code)
 
-    async def _settle(self, lease: Lease, started: Loaded, attempt: UUID, outcome: Outcome) -> None:
-        wait = self._wait_after(started.state, outcome)
+    async def _settle(self, lease: Lease, started: Loaded, attempt: UUID, outcome: Outcome, *, by: Provider) -> None:
+        wait = self._wait_after(started.state, outcome, by)
 
         def facts(state: State, origin: Origin) -> Facts:
             return notification.settle(state, attempt, outcome, origin, retry_at=origin.now + wait)
@@ -199,13 +200,13 @@ class Deliver:
             else:
                 return
 
-    def _wait_after(self, state: State, outcome: Outcome) -> timedelta:
+    def _wait_after(self, state: State, outcome: Outcome, by: Provider) -> timedelta:
         """How long a postponed attempt waits: as its category says, and never shorter than the provider asks; not at
         all when it is another provider's turn.
         """
         if isinstance(outcome, Postponed) and outcome.retry_after == timedelta(0):
             return timedelta(0)
-        if self._route.at_once(state.requested.lane, _tried(state)):
+        if self._route.at_once(state.requested.lane, [*_refused_by(state), by.name]):
             return timedelta(0)
         jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
         own = notification.backoff(state.requested.category, len(state.attempts), jitter=jitter)
@@ -241,6 +242,8 @@ def _said(loaded: Loaded, rendered: Rendered, digest: bytes) -> tuple[SaidConten
     return (SaidContent(loaded.state.requested.retention, loaded.stream, digest, body, loaded.key),)
 
 
-def _tried(state: State) -> list[str]:
-    """Name the providers of the attempts so far."""
-    return [attempt.provider for attempt in state.attempts]
+def _refused_by(state: State) -> list[str]:
+    """Name the providers that certainly did not take it. One that may have it is none of them: what is sent again
+    after a doubt goes the same way, where a report can still tell of either.
+    """
+    return [attempt.provider for attempt in state.attempts if attempt.evidence is Evidence.REFUSED]
