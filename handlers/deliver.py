@@ -94,10 +94,10 @@ class Deliver:
         self, lease: Lease, loaded: Loaded, rendered: Rendered, prepared: asyncio.Event, *, address: str
     ) -> None:
         """Token, intent, request, outcome: in this order, whatever happens between them (promises I5 and I6)."""
-        lane, tried = loaded.state.requested.lane, _refused_by(loaded.state)
-        token = await self._route.take(lane, tried, have=lease.token)
+        lane, refused_by = loaded.state.requested.lane, _refused_by(loaded.state)
+        token = await self._route.take(lane, refused_by, have=lease.token)
         if token is None:
-            await give_back(self._ledger, lease, self._route.wait(lane, tried))
+            await give_back(self._ledger, lease, self._route.wait(lane, refused_by))
             return
         try:
             await self._attempt_with(token, lease, loaded, rendered, prepared, address=address)

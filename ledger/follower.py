@@ -1,4 +1,7 @@
-"""A follower reads the log in order and folds it into a view (promise I11), or tells it to the outside (I14)."""
+"""A follower reads the log in order and folds it into a view (promise I11), or tells it to the outside (I14).
+
+Its statements and what runs them stand in one file, because the fence between them (lease, position) is one thought.
+"""
 
 import asyncio
 import contextlib

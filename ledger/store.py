@@ -1,4 +1,7 @@
-"""The ledger's tables in Postgres: append decisions, load streams, read in order."""
+"""The ledger's tables in Postgres: append decisions, load streams, read in order.
+
+A third of it are the statements and the 34 columns of `append_1`, which are read beside the code that sends them.
+"""
 
 import select
 import struct

@@ -209,12 +209,12 @@ class Route:
                 return Admission(tuple(lane for lane in _ALL if lane in self._failover), limit, gate)
         return Admission((), 0, wait=max(_LOOK_AGAIN, min(gate.wait for gate in self._gates)))
 
-    async def take(self, lane: Lane, tried: Sequence[str], *, have: Token | None = None) -> Token | None:
-        """Return a token of the provider whose turn it is for an item that was tried so; None when it has to wait.
+    async def take(self, lane: Lane, refused_by: Sequence[str], *, have: Token | None = None) -> Token | None:
+        """Return a token of the provider whose turn it is for an item that these have refused; None = it has to wait.
 
         It is the one that the item has, where that fits. Raises UnavailableError.
         """
-        for gate in self._in_turn(lane, tried):
+        for gate in self._in_turn(lane, refused_by):
             if have is not None and have.gate is gate and have.good:
                 return have
             token = gate.take() or (gate.take() if await gate.room(1) else None)
@@ -224,23 +224,23 @@ class Route:
                 return None
         return None
 
-    def wait(self, lane: Lane, tried: Sequence[str]) -> timedelta:
+    def wait(self, lane: Lane, refused_by: Sequence[str]) -> timedelta:
         """How long an item that got no token should wait."""
-        return max(_LOOK_AGAIN, min(gate.wait for gate in self._in_turn(lane, tried)))
+        return max(_LOOK_AGAIN, min(gate.wait for gate in self._in_turn(lane, refused_by)))
 
-    def at_once(self, lane: Lane, tried: Sequence[str]) -> bool:
+    def at_once(self, lane: Lane, refused_by: Sequence[str]) -> bool:
         """Whether another provider's turn is next, so that nothing need be waited for."""
-        following = self._in_turn(lane, tried)[0]
-        return following.provider.name not in tried and not following.shut
+        following = self._in_turn(lane, refused_by)[0]
+        return following.provider.name not in refused_by and not following.shut
 
     def is_failover(self, gate: Gate) -> bool:
         """Whether it is not the first of the route."""
         return gate is not self._gates[0]
 
-    def _in_turn(self, lane: Lane, tried: Sequence[str]) -> list[Gate]:
+    def _in_turn(self, lane: Lane, refused_by: Sequence[str]) -> list[Gate]:
         if lane not in self._failover:
             return [self._gates[0]]
-        return sorted(self._gates, key=lambda gate: tried.count(gate.provider.name))
+        return sorted(self._gates, key=lambda gate: refused_by.count(gate.provider.name))
 
     async def aclose(self) -> None:
         """Close the providers' connections."""

@@ -54,9 +54,12 @@ _CLOSE = """
 UPDATE ledger.provider_limit SET tripped = false, trips = 0, cause = NULL, probe_until = '-infinity'
 WHERE provider = %(provider)b AND tripped AND probe_owner = %(owner)b
 """
-# The provider asks for quiet.
+# The provider asks for quiet. Where our probe was told so, another may be made when the quiet is over.
 _REST = """
-UPDATE ledger.provider_limit SET shut_until = greatest(shut_until, now() + %(pause)b) WHERE provider = %(provider)b
+UPDATE ledger.provider_limit SET
+    shut_until = greatest(shut_until, now() + %(pause)b),
+    probe_until = CASE WHEN probe_owner = %(owner)b THEN '-infinity' ELSE probe_until END
+WHERE provider = %(provider)b
 """
 # Postgres before 17 does not subtract from -infinity, where a breaker stands that was never open.
 _STATES = """

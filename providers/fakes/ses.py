@@ -2,8 +2,6 @@
 
 import argparse
 import asyncio
-import signal
-import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +12,7 @@ import msgspec
 import uvloop
 from aiohttp import web
 
+from providers.fakes.serving import until_asked_to_end
 from providers.fakes.ses_events import event
 from providers.fakes.ses_inbox import Inbox
 from providers.fakes.ses_log import Request, RequestLog, SendEmail
@@ -261,12 +260,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         keep=arguments.keep,
         behaviour=Behaviour(delay=timedelta(milliseconds=arguments.delay)) if arguments.delay else None,
     )
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    sys.stdout.write(f"ready {fake.url}\n")
-    sys.stdout.flush()
-    await stopped.wait()
+    await until_asked_to_end(fake.url)
     await fake.stop()
 
 

@@ -5,9 +5,7 @@ import asyncio
 import base64
 import binascii
 import email
-import signal
 import ssl
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -18,6 +16,7 @@ from typing import Self
 import msgspec
 import uvloop
 
+from providers.fakes.serving import until_asked_to_end
 from providers.fakes.ses import SANDBOX
 from providers.fakes.ses_log import Body, Destination, Message, Request, RequestLog, SendEmail, Simple, Text
 
@@ -319,12 +318,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         log=RequestLog(keep=arguments.keep),
         behaviour=Behaviour(delay=timedelta(milliseconds=arguments.delay)) if arguments.delay else None,
     )
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    sys.stdout.write(f"ready {fake.url}\n")
-    sys.stdout.flush()
-    await stopped.wait()
+    await until_asked_to_end(fake.url)
     await fake.stop()
 
 

@@ -14,7 +14,6 @@ from ledger.agenda import Claim
 from ledger.ledger import Ledger, Loaded
 from ledger.policy import AllowList
 from ledger.status import Status
-from ledger.store import connect
 from ledger.values import Lane, Report, ReportKind
 from providers.fakes.ses import FakeSes
 from providers.guard import Gate, Route
@@ -23,31 +22,12 @@ from templates.catalogue import load
 from templates.rendering import Renderer
 from tests.acceptance.taking import take_in
 from tests.acceptance.traffic import message
-from tests.integration.ledger.parts import Connection, rows, running_ledger, set_aside_in
+from tests.integration.ledger.parts import Connection, rows, set_aside_in
 from tests.support.postgres import Database
 
 STREAMS = (
     "SELECT originator_id FROM ledger.stored_events WHERE topic = 'notification.requested' ORDER BY notification_id"
 )
-
-
-@pytest.fixture
-async def ledger(database: Database) -> AsyncIterator[Ledger]:
-    async with running_ledger(database.url) as ledger:
-        yield ledger
-
-
-@pytest.fixture
-async def application(database: Database) -> AsyncIterator[Connection]:
-    async with await connect(database.url) as connection:
-        yield connection
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeSes]:
-    fake = await FakeSes.start()
-    yield fake
-    await fake.stop()
 
 
 @pytest.fixture

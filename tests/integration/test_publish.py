@@ -1,4 +1,7 @@
-"""Status messages on a real broker: what a listener gets, and what becomes of them when something goes wrong."""
+"""Status messages on a real broker: what a listener gets, and what becomes of them when something goes wrong.
+
+Long, because each fault needs its own place on the wire and all share one relay, one listener and one proxy.
+"""
 
 import asyncio
 from collections import Counter
@@ -34,7 +37,7 @@ from tests.acceptance.audit import count
 from tests.acceptance.wires import through
 from tests.docs.pages import DOCS
 from tests.integration.ledger import lives
-from tests.integration.ledger.parts import new_id, running_ledger, set_aside_in, stored
+from tests.integration.ledger.parts import new_id, set_aside_in, stored
 from tests.support.json_schema import faults
 from tests.support.listener import bind, listening, out_of_order, versions
 from tests.support.postgres import Database
@@ -99,12 +102,6 @@ class Relay:
         finally:
             await self._follower.stop()
             await self.publish.aclose()
-
-
-@pytest.fixture
-async def ledger(database: Database) -> AsyncIterator[Ledger]:
-    async with running_ledger(database.url) as ledger:
-        yield ledger
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
-import pytest
 from prometheus_client import CollectorRegistry
 
 from handlers.metrics import Metrics
@@ -13,7 +11,7 @@ from ledger.ledger import Ledger, Loaded
 from ledger.signals import Signals
 from ledger.values import Channel, Lane
 from providers.guard import Admission
-from tests.integration.ledger.parts import begun, running_ledger
+from tests.integration.ledger.parts import begun
 from tests.support.postgres import Database
 from tests.support.service import until
 
@@ -48,12 +46,6 @@ class ShutOut(Hanging):
         assert free <= SLOTS
         self.asked += 1
         return Admission((), 0, wait=timedelta(milliseconds=20))
-
-
-@pytest.fixture
-async def ledger(database: Database) -> AsyncIterator[Ledger]:
-    async with running_ledger(database.url) as ledger:
-        yield ledger
 
 
 async def ask_for(ledger: Ledger, count: int, lane: Lane) -> None:

@@ -1,4 +1,4 @@
-"""The ledger's parts on the test's own database."""
+"""Databases that a module's tests may share, and the owner's connection."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -6,9 +6,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from ledger.ledger import Ledger
-from ledger.store import Store, connect
-from tests.integration.ledger.parts import Connection, opened_store, running_ledger
+from tests.integration.ledger.parts import Connection
 from tests.support.postgres import Database, fresh_database, template
 
 # What a test may have written to, as one statement; the partitions are emptied with their parents.
@@ -38,26 +36,6 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     with psycopg.connect(shared.superuser_url, autocommit=True) as connection:
         for (statement,) in connection.execute(_EMPTY).fetchall():
             connection.execute(statement)
-
-
-@pytest.fixture
-async def store(database: Database) -> AsyncIterator[Store]:
-    async with opened_store(database.url) as store:
-        yield store
-
-
-@pytest.fixture
-async def ledger(database: Database) -> AsyncIterator[Ledger]:
-    """A ledger that writes."""
-    async with running_ledger(database.url) as ledger:
-        yield ledger
-
-
-@pytest.fixture
-async def application(database: Database) -> AsyncIterator[Connection]:
-    """A connection with the application's rights."""
-    async with await connect(database.url) as connection:
-        yield connection
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+"""Followers, views and outlets alike: one suite, because both stand on the same lease, position and parking."""
+
 import asyncio
 import time
 from collections import Counter
@@ -16,7 +18,7 @@ from ledger.follower import Follower, Lag, Outlet, View, caught_up, lag, parked,
 from ledger.ids import notification_id
 from ledger.mapping import TOPICS, FactMapper, Recorded
 from ledger.signals import FACTS, Signals
-from ledger.store import Encoded, Store, connect, make_pool
+from ledger.store import Encoded, Store, connect
 from tests.support.postgres import Database
 
 SOON = timedelta(seconds=60)
@@ -47,14 +49,6 @@ class Counted:
             )
         if self._after:
             await self._after(connection, facts)
-
-
-@pytest.fixture
-async def store(database: Database) -> AsyncIterator[Store]:
-    async with make_pool(database.url, size=2) as pool:
-        store = Store(database.url, pool)
-        yield store
-        await store.aclose()
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from ledger.values import Accepted, InDoubt, Lane, Outcome, Postponed, Refused
 from providers.fakes.ses import Behaviour, FakeSes
 from providers.guard import FAILURES, Gate, Route, Token
 from providers.ses import Ses
-from tests.integration.ledger.parts import opened_store
 from tests.integration.providers.vendors import SES
 from tests.support import ports
 from tests.support.postgres import Database
@@ -35,19 +34,6 @@ class Second(Ses):
 async def stack() -> AsyncIterator[AsyncExitStack]:
     async with AsyncExitStack() as stack:
         yield stack
-
-
-@pytest.fixture
-async def store(database: Database) -> AsyncIterator[Store]:
-    async with opened_store(database.url) as store:
-        yield store
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeSes]:
-    fake = await FakeSes.start()
-    yield fake
-    await fake.stop()
 
 
 async def gate(
@@ -81,6 +67,13 @@ async def fail(one: Gate, times: int) -> None:
 def pause_is_over(database: Database) -> None:
     with psycopg.connect(database.superuser_url, autocommit=True) as connection:
         connection.execute("UPDATE ledger.provider_limit SET shut_until = now()")
+
+
+async def shut_for_a_while(one: Gate, fake: FakeSes, database: Database) -> None:
+    """Open the breaker, and let its pause be over: what comes next is the probe."""
+    fake.behaviour = GONE
+    await fail(one, FAILURES)
+    pause_is_over(database)
 
 
 async def test_calls_that_fail_in_a_row_shut_the_provider_for_every_process(
@@ -126,9 +119,7 @@ async def test_a_probe_that_is_answered_opens_the_provider_again(
     stack: AsyncExitStack, store: Store, fake: FakeSes, database: Database
 ):
     one = await gate(stack, store, fake.url)
-    fake.behaviour = GONE
-    await fail(one, FAILURES)
-    pause_is_over(database)
+    await shut_for_a_while(one, fake, database)
     fake.behaviour = None
     assert await one.room(50) == 1
     assert isinstance(await call(one), Accepted)
@@ -139,9 +130,7 @@ async def test_a_probe_counts_also_when_others_asked_while_it_was_under_way(
     stack: AsyncExitStack, store: Store, fake: FakeSes, database: Database
 ):
     one = await gate(stack, store, fake.url)
-    fake.behaviour = GONE
-    await fail(one, FAILURES)
-    pause_is_over(database)
+    await shut_for_a_while(one, fake, database)
     fake.behaviour = Behaviour(delay=timedelta(milliseconds=200))
     assert await one.room(50) == 1
     calling = asyncio.create_task(call(one))
@@ -161,9 +150,7 @@ async def test_a_probe_that_fails_shuts_it_at_once(
     stack: AsyncExitStack, store: Store, fake: FakeSes, database: Database
 ):
     one = await gate(stack, store, fake.url)
-    fake.behaviour = GONE
-    await fail(one, FAILURES)
-    pause_is_over(database)
+    await shut_for_a_while(one, fake, database)
     await fail(one, 1)
     assert await one.room(50) == 0
     assert one.shut
@@ -210,9 +197,7 @@ async def test_what_left_before_the_breaker_opened_says_nothing_about_the_probe(
     old = one.take()
     assert old is not None
     assert old.spend()
-    fake.behaviour = GONE
-    await fail(one, FAILURES)
-    pause_is_over(database)
+    await shut_for_a_while(one, fake, database)
     assert await one.room(1) == 1
     assert isinstance(await one.send(SES.sending, old), InDoubt)
     fake.behaviour = None
@@ -224,9 +209,7 @@ async def test_a_probe_that_was_no_call_is_left_to_the_next_item(
     stack: AsyncExitStack, store: Store, fake: FakeSes, database: Database
 ):
     one = await gate(stack, store, fake.url)
-    fake.behaviour = GONE
-    await fail(one, FAILURES)
-    pause_is_over(database)
+    await shut_for_a_while(one, fake, database)
     fake.behaviour = None
     assert await one.room(50) == 1
     token = one.take()

@@ -1,24 +1,15 @@
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import psycopg
-import pytest
 
 from ledger.store import Store
 from providers.limits import FIRST_PAUSE, LONGEST_PAUSE, Grant, Limits, states
-from tests.integration.ledger.parts import opened_store
 from tests.support.postgres import Database
 
 RATE, BURST = 200.0, 20
 PROBE = timedelta(seconds=16)
-
-
-@pytest.fixture
-async def store(database: Database) -> AsyncIterator[Store]:
-    async with opened_store(database.url) as store:
-        yield store
 
 
 def limits(store: Store, *, rate: float | None = RATE) -> Limits:
@@ -140,3 +131,15 @@ async def test_a_provider_that_asks_for_quiet_gets_it_from_all(store: Store):
     grant = await other.reserve(1)
     assert grant.shut
     assert timedelta(seconds=25) < grant.wait <= timedelta(seconds=30)
+
+
+async def test_a_probe_that_is_asked_for_quiet_is_followed_by_another_when_the_quiet_is_over(
+    store: Store, database: Database
+):
+    one, other = limits(store), limits(store)
+    await one.reserve(1)
+    await one.trip("timeout")
+    time_passes(database)
+    assert (await one.reserve(1)).probe
+    await one.rest(timedelta(0))
+    assert (await other.reserve(1)).probe

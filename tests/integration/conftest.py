@@ -1,0 +1,39 @@
+"""Real parts on the test's own database, and a provider of our own, for whoever asks."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ledger.ledger import Ledger
+from ledger.store import Store, connect
+from providers.fakes.ses import FakeSes
+from tests.integration.ledger.parts import Connection, opened_store, running_ledger
+from tests.support.postgres import Database
+
+
+@pytest.fixture
+async def store(database: Database) -> AsyncIterator[Store]:
+    async with opened_store(database.url) as store:
+        yield store
+
+
+@pytest.fixture
+async def ledger(database: Database) -> AsyncIterator[Ledger]:
+    """A ledger that writes."""
+    async with running_ledger(database.url) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+async def application(database: Database) -> AsyncIterator[Connection]:
+    """A connection with the application's rights."""
+    async with await connect(database.url) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeSes]:
+    """The provider; its requests are the oracle."""
+    fake = await FakeSes.start()
+    yield fake
+    await fake.stop()
