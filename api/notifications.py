@@ -72,13 +72,20 @@ async def get_history(request: Call, notification_id: FromPath[UUID]) -> views.H
     return views.history(notification_id, rows, key=key, unmasked=unmasked)
 
 
-class SaidContent(msgspec.Struct, frozen=True):
-    """Exactly what was said last; `sha256` is the digest that the fact `rendered` carries, in hex (promise I26)."""
+class SaidContent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Exactly what was said last; `sha256` is the digest that the fact `rendered` carries, in hex (promise I26).
 
-    subject: str
-    html: str
-    text: str
-    sender: str
+    An e-mail has `sender`, `subject`, `html` and `text`; an SMS `sender` and `text`; a push `title`, `body` and perhaps
+    a `link`.
+    """
+
+    sender: str | None = None
+    subject: str | None = None
+    html: str | None = None
+    text: str | None = None
+    title: str | None = None
+    body: str | None = None
+    link: str | None = None
     sha256: str
 
 
@@ -128,7 +135,7 @@ async def post_release(request: Call, notification_id: FromPath[UUID]) -> views.
 
 
 def _said(content: Content, digest: bytes) -> SaidContent:
-    return SaidContent(content.subject, content.html, content.text, content.sender, digest.hex())
+    return SaidContent(sha256=digest.hex(), **msgspec.structs.asdict(content))
 
 
 async def _rows(services: Services, notification_id: FromPath[UUID]) -> list[Row]:

@@ -13,7 +13,7 @@ from aiobotocore.session import AioSession
 from bench.lab import Lab
 from bench.processes import MeasurementError
 from bench.table import Row
-from ledger.values import Accepted, Content
+from ledger.values import Accepted, Mail
 from providers.contract import Sending
 from providers.ses import Ses
 
@@ -36,7 +36,7 @@ def measure(lab: Lab, wanted: Collection[str]) -> Iterator[Row]:
 async def _ses(lab: Lab) -> tuple[float, float]:
     key, secret = uuid4().hex, uuid4().hex
     ses = await Ses.open(region=REGION, endpoint_url=lab.stub.url, access_key_id=key, secret_access_key=secret)
-    content = Content(sender=SENDER, subject=SUBJECT, html=HTML, text=TEXT)
+    content = Mail(sender=SENDER, subject=SUBJECT, html=HTML, text=TEXT)
 
     async def ours() -> None:
         outcome = await ses.send(Sending(notification=uuid4(), attempt=uuid4(), address=ADDRESS, content=content))

@@ -83,7 +83,9 @@ class Deliver:
             await self._record(lease, loaded, lambda state, at: notification.suppress(state, said, at))
             return
         try:
-            rendered = self._renderer.render(requested.template, locale=requested.locale, personal=personal)
+            rendered = self._renderer.render(
+                requested.template, self.channel, locale=requested.locale, personal=personal
+            )
         except RenderError as exc:
             code = exc.code
             await self._record(lease, loaded, lambda state, at: notification.give_up_rendering(state, code, at))

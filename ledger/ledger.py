@@ -24,7 +24,7 @@ from ledger.mapping import FactMapper, content_bound_to, unseal
 from ledger.signals import AGENDA, FACTS, Signals
 from ledger.store import Encoded, Row, Store, Taken
 from ledger.suppression import Listed, Suppression, fold, stream_of
-from ledger.values import Channel, Content, Personal
+from ledger.values import CONTENT_OF, Channel, Content, Personal
 
 _TRIES = 5
 _AT_ONCE = timedelta(seconds=1)
@@ -270,7 +270,7 @@ class Ledger:
         if sealed is None:
             return None
         body = loaded.key.open(sealed, bound_to=content_bound_to(loaded.stream, digest))
-        return msgspec.json.decode(zstandard.decompress(body), type=Content)
+        return msgspec.json.decode(zstandard.decompress(body), type=CONTENT_OF[loaded.state.requested.channel])
 
 
 def _address(state: n.State) -> _Address | None:

@@ -1,6 +1,7 @@
 """Frozen values that cross the borders between packages: what is wanted, what is said, what came of it."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -58,17 +59,44 @@ class Redacted(msgspec.Struct, frozen=True, tag="redacted"):
 REDACTED = Redacted()
 
 
-class Content(msgspec.Struct, frozen=True):
+class Said(msgspec.Struct, frozen=True):
     """What is said: exactly what the provider is given, without tags and attempt id (promise I26)."""
+
+    def digest(self) -> bytes:
+        """Return the 32-byte SHA-256 of the content's canonical JSON."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).digest()
+
+
+class Mail(Said, frozen=True):
+    """An e-mail."""
 
     sender: str
     subject: str
     html: str
     text: str
 
-    def digest(self) -> bytes:
-        """Return the 32-byte SHA-256 of the content's canonical JSON."""
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).digest()
+
+class TextMessage(Said, frozen=True):
+    """An SMS; `sender` is a number, a name, or what the provider calls a group of them."""
+
+    sender: str
+    text: str
+
+
+class PushMessage(Said, frozen=True):
+    """A push; `link` is where a tap on it leads."""
+
+    title: str
+    body: str
+    link: str | None = None
+
+
+Content = Mail | TextMessage | PushMessage
+CONTENT_OF: Mapping[Channel, type[Content]] = {
+    Channel.EMAIL: Mail,
+    Channel.SMS: TextMessage,
+    Channel.PUSH: PushMessage,
+}
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from ops.logs import configure
 from ops.migrations import migrate as bring_up_to_date
 from ops.secrets import SCOPES, secrets_in
 from ops.settings import DOTENV, Settings, described, load, require
-from ops.wiring import CHANNELS, ROLES, Parts, parts
+from ops.wiring import ROLES, Parts, parts
 from templates.catalogue import describe
 from templates.catalogue import load as load_catalogue
 from templates.declarations import CatalogueError
@@ -228,7 +228,7 @@ def catalogue() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 def check(file: Path | None) -> None:
     """Check a catalogue, ours by default, and say what each message makes."""
-    for line in describe(load_catalogue(file), channels=CHANNELS):
+    for line in describe(load_catalogue(file), channels=_settings().served()):
         click.echo(line)
 
 
@@ -238,7 +238,7 @@ def check(file: Path | None) -> None:
 def try_(file: Any, *, as_json: bool) -> None:
     """Read one message from a file and show what it would make, without storing anything."""
     try:
-        _, wanted = load_catalogue().read(file.read(), now=answers.local_now(), channels=CHANNELS)
+        _, wanted = load_catalogue().read(file.read(), now=answers.local_now(), channels=_settings().served())
     except (MessageRejectedError, UnknownMessageError) as exc:
         raise OperationError(str(exc)) from exc
     told = [answers.of_wanted(one) for one in wanted]

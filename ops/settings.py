@@ -12,6 +12,7 @@ import msgspec
 from dotenv import dotenv_values
 from msgspec import Meta
 
+from ledger.values import Channel
 from ops.errors import SettingsError
 from providers.smtp_url import Relay, RelayUrlError
 
@@ -100,6 +101,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     smtp_rate: Annotated[
         float, Meta(description="Mails a second by the relay, over all processes together; 0 = no limit.", ge=0)
     ] = 0
+    channels: Annotated[
+        str,
+        Meta(
+            description="The channels that this installation serves, separated by commas: email, sms, push. What a "
+            "message asks for on another one is left out."
+        ),
+    ] = "email"
+    sms_sender: Annotated[
+        str, Meta(description="Who an SMS comes from: a number, a name, or a messaging service of the provider.")
+    ] = ""
     catalogue: Annotated[str, Meta(description="Another catalogue file than the one that is shipped.")] = ""
     templates: Annotated[str, Meta(description="Another folder of templates than the one that is shipped.")] = ""
     host: Annotated[str, Meta(description="The address that the HTTP API listens on.")] = "127.0.0.1"
@@ -122,6 +133,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def allow_list(self) -> frozenset[str]:
         """Return RECIPIENT_ALLOW_LIST as a set."""
         return frozenset(entry.lower() for entry in _listed(self.recipient_allow_list))
+
+    def served(self) -> frozenset[Channel]:
+        """Return CHANNELS as a set."""
+        return frozenset(Channel(name) for name in _listed(self.channels))
 
     def topics(self) -> frozenset[str]:
         """Return SES_TOPIC_ARNS as a set."""
@@ -249,6 +264,10 @@ def _is_relay(text: str) -> bool:
         return False
 
 
+def _is_some_of(text: str, known: Collection[str]) -> bool:
+    return bool(_listed(text)) and set(_listed(text)) <= set(known)
+
+
 _POSTGRES = ("postgresql", "postgres")
 _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("database_url", _is_url(*_POSTGRES), "must be a postgresql:// URL"),
@@ -264,6 +283,7 @@ _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ),
     ("key_encryption_key", lambda text: all(map(_is_key, _listed(text))), "must be 32 bytes in base64, or two of them"),
     ("identity_key", lambda text: not text or _is_key(text), "must be 32 bytes in base64"),
+    ("channels", lambda text: _is_some_of(text, set(Channel)), "must be some of email, sms, push"),
     (
         "log_level",
         lambda text: text.lower() in {"debug", "info", "warning", "error"},

@@ -58,7 +58,6 @@ from templates.files import MESSAGES
 from templates.rendering import Renderer
 
 ROLES = ("api", "ingest", "deliver", "project", "maintain")
-CHANNELS = frozenset({Channel.EMAIL})
 
 # What must not wait takes the next provider when the first is shut; the rest keeps its sender's good name at the first.
 FAILOVER = frozenset({Lane.URGENT, Lane.HIGH})
@@ -116,7 +115,7 @@ async def parts(settings: Settings, *, listen: bool = False) -> AsyncIterator[Pa
             catalogue=known,
             registry=registry,
             metrics=metrics,
-            take_in=TakeIn(ledger, known, channels=CHANNELS),
+            take_in=TakeIn(ledger, known, channels=settings.served()),
             receive=Receive(ledger, set_aside, metrics),
         )
 
@@ -134,11 +133,16 @@ async def _identity(store: Store, encryption: KeyEncryption) -> Identity:
     return Identity(encryption.unwrap_identity(installation[1]))
 
 
-async def email_route(settings: Settings, connect: Connect, *, deadline: timedelta | None = None) -> Route:
-    """Open the providers of e-mail in their order: SES, then the relay where one is named.
+async def open_route(
+    channel: Channel, settings: Settings, connect: Connect, *, deadline: timedelta | None = None
+) -> Route:
+    """Open the providers of a channel in their order. A `deadline` takes the place of each provider's own."""
+    open_gates = {Channel.EMAIL: _email_gates}
+    return Route(await open_gates[channel](settings, connect, deadline), failover=FAILOVER)
 
-    A `deadline` takes the place of each provider's own.
-    """
+
+async def _email_gates(settings: Settings, connect: Connect, deadline: timedelta | None) -> list[Gate]:
+    """Open SES, then the relay where one is named."""
     ses = await Ses.open(
         region=settings.aws_region,
         endpoint_url=settings.ses_endpoint_url or None,
@@ -150,7 +154,16 @@ async def email_route(settings: Settings, connect: Connect, *, deadline: timedel
     if settings.smtp_url:
         relay = await Smtp.open(settings.smtp_url, deadline=deadline or SMTP_DEADLINE)
         gates.append(Gate(relay, connect, rate=settings.smtp_rate or None))
-    return Route(gates, failover=FAILOVER)
+    return gates
+
+
+def renderer_of(given: Parts) -> Renderer:
+    return Renderer(
+        sender=given.catalogue.sender,
+        sms_sender=given.settings.sms_sender,
+        messages=_messages(given.settings),
+        default_locale=given.catalogue.locale,
+    )
 
 
 # Each role is a block: it works while the block runs, and leaves nothing half done at its end.
@@ -196,20 +209,21 @@ class Roles:
         stored = await given.ledger.store.installation()
         if stored is None or stored[0] != settings.installation:
             raise OperationError("INSTALLATION differs from the database's own: a copied database mails nobody")
-        route = await email_route(settings, given.ledger.store.connection)
-        deliver = Deliver(
-            given.ledger,
-            Renderer(
-                sender=given.catalogue.sender,
-                messages=_messages(settings),
-                default_locale=given.catalogue.locale,
-            ),
-            route,
-            allowed=AllowList(settings.allow_list()),
-            metrics=given.metrics,
-        )
+        renderer = renderer_of(given)
+        async with AsyncExitStack() as stack:
+            for channel in sorted(settings.served()):
+                await stack.enter_async_context(self._deliver_on(channel, renderer))
+            yield
+
+    @asynccontextmanager
+    async def _deliver_on(self, channel: Channel, renderer: Renderer) -> AsyncIterator[None]:
+        """Deliver one channel; each has slots and providers of its own, and none waits for another's (promise I21)."""
+        given, settings = self._parts, self._parts.settings
+        route = await open_route(channel, settings, given.ledger.store.connection)
+        allowed = AllowList(settings.allow_list())
+        deliver = Deliver(given.ledger, renderer, route, allowed=allowed, metrics=given.metrics)
         worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, slots=settings.delivery_slots)
-        task = self._watch(worker.run(), "deliver")
+        task = self._watch(worker.run(), f"deliver {channel}")
         try:
             yield
         finally:

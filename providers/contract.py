@@ -2,21 +2,47 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
 
-from ledger.values import Channel, Content, Outcome, Report
+from ledger.values import Channel, Content, Mail, Outcome, PushMessage, Report, TextMessage
+
+Kind = TypeVar("Kind", Mail, TextMessage, PushMessage)
 
 
 class Sending(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt to send: the ids travel with the request, so that its reports come home (promise I5)."""
+    """One attempt to send: the ids travel with the request, so that its reports come home (promise I5).
+
+    `address` is an e-mail address, an E.164 number, or a Firebase installation id, as the channel has it.
+    """
 
     notification: UUID
     attempt: UUID
     address: str
     content: Content
+
+    @property
+    def mail(self) -> Mail:
+        """The content of an e-mail. TypeError when it is another channel's: whoever wired that must not send."""
+        return _expected(self.content, Mail)
+
+    @property
+    def text_message(self) -> TextMessage:
+        """The content of an SMS, likewise."""
+        return _expected(self.content, TextMessage)
+
+    @property
+    def push_message(self) -> PushMessage:
+        """The content of a push, likewise."""
+        return _expected(self.content, PushMessage)
+
+
+def _expected(content: Content, kind: type[Kind]) -> Kind:
+    if not isinstance(content, kind):
+        raise TypeError(f"{type(content).__name__} is not what this provider carries")
+    return content
 
 
 class Provider(Protocol):

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import idna
 
-from ledger.values import Content
+from ledger.values import Mail
 
 # RFC 5321 4.1.2 without quoted local parts and address literals, which carriers do not take; dots stand anywhere,
 # because some carriers hand such addresses out.
@@ -39,7 +39,7 @@ def wire_sender(sender: str) -> str:
     return sender if sender.isascii() else formataddr(parseaddr(sender))
 
 
-def unsendable(address: str, content: Content) -> str | None:
+def unsendable(address: str, content: Mail) -> str | None:
     """Return why no request is made of this: a line break that would end a header, or what UTF-8 cannot carry."""
     if any(LINE_BREAKS.search(text) for text in (address, content.sender, content.subject)):
         return "header_injection"

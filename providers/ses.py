@@ -137,7 +137,7 @@ class Ses:
 
     async def send(self, sending: Sending) -> Outcome:
         """Make one request, or none when its outcome is certain beforehand."""
-        if fault := unsendable(sending.address, sending.content):
+        if fault := unsendable(sending.address, sending.mail):
             return Refused(fault)
         address = wire_address(sending.address)
         if address is None:
@@ -160,7 +160,7 @@ class Ses:
         await self._resources.aclose()
 
     def _request(self, sending: Sending, address: str) -> dict[str, Any]:
-        content = sending.content
+        content = sending.mail
         return {
             "FromEmailAddress": wire_sender(content.sender),
             "Destination": {"ToAddresses": [address]},

@@ -159,12 +159,12 @@ class Smtp:
 
     async def send(self, sending: Sending) -> Outcome:
         """Make one transaction, or none when its outcome is certain beforehand."""
-        if fault := unsendable(sending.address, sending.content):
+        if fault := unsendable(sending.address, sending.mail):
             return Refused(fault)
         recipient = wire_address(sending.address, international=True)
         if recipient is None:
             return Refused("address_syntax")
-        sender = sender_of(sending.content.sender)
+        sender = sender_of(sending.mail.sender)
         if sender is None:
             return Postponed("sender_syntax", ours=True)
         transaction = Transaction(sending, sender, recipient)

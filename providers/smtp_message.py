@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import msgspec
 
-from ledger.values import Content
+from ledger.values import Mail
 from providers.contract import Sending
 from providers.mail_address import wire_address
 
@@ -78,16 +78,16 @@ def compose(sending: Sending, sender: Sender, *, recipient: str) -> bytes:
     mail = EmailMessage(policy=POLICY)
     mail["From"] = sender.header
     mail["To"] = recipient
-    mail["Subject"] = unstructured(sending.content.subject)
+    mail["Subject"] = unstructured(sending.mail.subject)
     mail["Date"] = format_datetime(datetime.now(UTC))
     mail["Message-ID"] = message_id(sending, sender)
     mail["X-Notification-Id"] = str(sending.notification)
     mail["X-Attempt-Id"] = str(sending.attempt)
-    add_content(mail, sending.content)
+    add_content(mail, sending.mail)
     return LINE_START_DOT.sub(b"..", mail.as_bytes())
 
 
-def add_content(mail: EmailMessage, content: Content) -> None:
+def add_content(mail: EmailMessage, content: Mail) -> None:
     """Add both parts, the HTML last: of alternatives the last is the best (RFC 2046, 5.1.4)."""
     mail.set_content(content.text, cte=transfer_encoding(content.text))
     mail.add_alternative(content.html, subtype="html", cte=transfer_encoding(content.html))

@@ -1,6 +1,7 @@
 """What is said, made of a template and a person's data: the same input gives the same bytes."""
 
 import re
+from collections.abc import Mapping
 from email.utils import parseaddr
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +10,7 @@ import msgspec
 from jinja2 import FileSystemLoader, StrictUndefined, Template, UndefinedError, select_autoescape
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ledger.values import Content, Personal
+from ledger.values import Channel, Content, Mail, Personal, PushMessage, TextMessage
 from templates.files import MESSAGES, names_in, version_of
 from templates.formats import UnsafeLinkError, day, link, money
 
@@ -21,7 +22,7 @@ _UNPRINTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class RenderError(Exception):
-    """A mail could not be made of its template and data. It ends as `render_failed`: mend the template, then resend.
+    """What is to be said could not be made of its template and data. It ends as `render_failed`: mend, then resend.
 
     `code` is `no_template`, `missing_data`, `unsafe_link`, `too_large`, `empty` or `template_failed`; `detail` names
     file and line, never a value.
@@ -42,64 +43,85 @@ class Rendered(msgspec.Struct, frozen=True):
     locale: str
 
 
-class _Mail(msgspec.Struct, frozen=True):
-    subject: Template
-    html: Template
-    text: Template
+# The files of each channel in a template's folder; all of them, or none.
+_FILES: Mapping[Channel, tuple[str, ...]] = {
+    Channel.EMAIL: ("subject.txt", "body.html", "body.txt"),
+    Channel.SMS: ("sms.txt",),
+    Channel.PUSH: ("push_title.txt", "push_body.txt"),
+}
+_LINK = "push_link.txt"
+_ONE_LINE = frozenset({"subject.txt", "push_title.txt"})
 
 
 class Renderer:
-    """Makes mails of the templates in a folder, all of them compiled at the start.
+    """Says things by the templates in a folder, all of them compiled at the start.
 
-    `sender` is the From header; its display name is `brand` in the templates. Raises jinja2.TemplateError for a file
-    that is missing or cannot be compiled.
+    `sender` is the From header of mails; its display name is `brand` in the templates. `sms_sender` is who an SMS comes
+    from. Raises jinja2.TemplateError for a file that is missing or cannot be compiled.
     """
 
-    def __init__(self, *, sender: str, messages: Path = MESSAGES, default_locale: str = "en") -> None:
+    def __init__(
+        self, *, sender: str, sms_sender: str = "", messages: Path = MESSAGES, default_locale: str = "en"
+    ) -> None:
         self._sender = sender
+        self._sms_sender = sms_sender
         self._brand = parseaddr(sender)[0] or parseaddr(sender)[1]
         self._default_locale = default_locale
         self._versions = {name: version_of(messages, name) for name in names_in(messages)}
         environment = _environment(messages)
-        self._mails = {
-            (name, folder.name): _Mail(
-                *(
-                    environment.get_template(f"{name}/{folder.name}/{part}")
-                    for part in ("subject.txt", "body.html", "body.txt")
-                )
-            )
+        self._templates = {
+            (name, channel, folder.name): templates
             for name in self._versions
             for folder in sorted((messages / name).iterdir())
             if folder.is_dir()
+            for channel in Channel
+            if (templates := _templates(environment, folder, channel))
         }
 
     def version(self, name: str) -> str:
         """Return the hex digest of all files of a template, empty when there is none."""
         return self._versions.get(name, "")
 
-    def render(self, name: str, *, locale: str, personal: Personal) -> Rendered:
-        """Make a mail in the nearest locale (`en-GB`, `en`, the default one). Raises RenderError.
+    def render(self, name: str, channel: Channel, *, locale: str, personal: Personal) -> Rendered:
+        """Say it on a channel in the nearest locale (`en-GB`, `en`, the default one). Raises RenderError.
 
         What is loaded is used, whichever version was current when the notification was requested: the answer says
         which one it is, and goes into the fact.
         """
-        used, mail = self._find(name, locale)
+        used, templates = self._find(name, channel, locale)
         context = {**personal.data, "name": personal.name, "brand": self._brand, "lang": used}
-        content = Content(
-            sender=self._sender,
-            subject=_one_line(_fill(mail.subject, context)),
-            html=_fill(mail.html, context),
-            text=_fill(mail.text, context),
-        )
-        _check(name, content)
+        filled = {part: _fill(template, context) for part, template in templates.items()}
+        said = {part: _one_line(text) if part in _ONE_LINE else text for part, text in filled.items()}
+        content = self._content(channel, said)
+        _check(name, said)
         return Rendered(content, self._versions[name], used)
 
-    def _find(self, name: str, locale: str) -> tuple[str, _Mail]:
+    def _content(self, channel: Channel, said: Mapping[str, str]) -> Content:
+        match channel:
+            case Channel.EMAIL:
+                return Mail(self._sender, said["subject.txt"], said["body.html"], said["body.txt"])
+            case Channel.SMS:
+                return TextMessage(self._sms_sender, said["sms.txt"].strip())
+            case Channel.PUSH:
+                link = said.get(_LINK, "").strip() or None
+                return PushMessage(said["push_title.txt"], said["push_body.txt"].strip(), link)
+
+    def _find(self, name: str, channel: Channel, locale: str) -> tuple[str, Mapping[str, Template]]:
         for tag in (*_chain(locale), self._default_locale):
-            mail = self._mails.get((name, tag))
-            if mail is not None:
-                return tag, mail
-        raise RenderError("no_template", name, f"nothing in {self._default_locale}")
+            templates = self._templates.get((name, channel, tag))
+            if templates is not None:
+                return tag, templates
+        raise RenderError("no_template", name, f"nothing for {channel} in {self._default_locale}")
+
+
+def _templates(environment: ImmutableSandboxedEnvironment, folder: Path, channel: Channel) -> dict[str, Template]:
+    """Return the compiled files of a channel by their names; nothing when the folder has none of them."""
+    files = _FILES[channel]
+    if not any((folder / file).is_file() for file in files):
+        return {}
+    if channel is Channel.PUSH and (folder / _LINK).is_file():
+        files = (*files, _LINK)
+    return {file: environment.get_template(f"{folder.parent.name}/{folder.name}/{file}") for file in files}
 
 
 def _environment(messages: Path) -> ImmutableSandboxedEnvironment:
@@ -156,9 +178,9 @@ def _one_line(text: str) -> str:
     return line if len(line) <= MAX_SUBJECT else line[: MAX_SUBJECT - 1].rstrip() + "…"
 
 
-def _check(name: str, content: Content) -> None:
-    for part, said in (("subject", content.subject), ("body.html", content.html), ("body.txt", content.text)):
-        if not said.strip():
+def _check(name: str, said: Mapping[str, str]) -> None:
+    for part, text in said.items():
+        if not text.strip() and part != _LINK:
             raise RenderError("empty", name, part)
-        if len(said.encode()) > MAX_BODY:
+        if len(text.encode()) > MAX_BODY:
             raise RenderError("too_large", name, f"{part} is over {MAX_BODY} bytes")

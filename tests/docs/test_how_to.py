@@ -14,9 +14,8 @@ import msgspec
 import psycopg
 import pytest
 
-from ledger.values import Channel
+from ledger.values import Channel, Mail
 from ops import embedded
-from ops.wiring import CHANNELS
 from templates.catalogue import CATALOGUE, load
 from templates.declarations import CatalogueError
 from templates.files import MESSAGES
@@ -117,11 +116,12 @@ def test_a_message_that_is_added_as_the_page_says_becomes_a_mail(tmp_path: Path)
     with pytest.raises(CatalogueError, match="references"):
         load(catalogue_with(tmp_path, ""), messages=messages)
     known = load(catalogue_with(tmp_path, "      parcelId: id\n"), messages=messages)
-    _, (wanted,) = known.read(body, now=now, channels=CHANNELS)
+    _, (wanted,) = known.read(body, now=now, channels={Channel.EMAIL})
     assert wanted.channel is Channel.EMAIL
     assert wanted.references == {"parcel": "parcel-1"}
     renderer = Renderer(sender=known.sender, messages=messages)
-    content = renderer.render(wanted.template, locale=wanted.locale, personal=wanted.personal).content
+    content = renderer.render(wanted.template, wanted.channel, locale=wanted.locale, personal=wanted.personal).content
+    assert isinstance(content, Mail)
     assert content.subject == "Your parcel is ready at High Street"
     assert "<p>Your parcel is ready at High Street.</p>" in content.html
     assert "Your parcel is ready at High Street." in content.text

@@ -19,11 +19,11 @@ from handlers.ingest import Ingest
 from handlers.intake import Result, TakeIn
 from handlers.worker import Worker
 from ledger.policy import AllowList
-from ledger.values import Personal
+from ledger.values import Channel, Personal
 from ops.logs import configure
 from ops.process import stop_on_signals
 from ops.settings import load
-from ops.wiring import CHANNELS, Parts, email_route, parts
+from ops.wiring import Parts, open_route, parts
 from templates.rendering import Rendered, Renderer
 
 _log = structlog.get_logger("tests.worker")
@@ -33,7 +33,7 @@ class Killed(TakeIn):
     """Reading a message with this word in it ends the process, as a bug in a library's C code would."""
 
     def __init__(self, given: Parts, word: bytes) -> None:
-        super().__init__(given.ledger, given.catalogue, channels=CHANNELS)
+        super().__init__(given.ledger, given.catalogue, channels=given.settings.served())
         self._word = word
 
     async def messages(self, bodies: Sequence[bytes], *, by: str) -> list[Result]:
@@ -49,10 +49,10 @@ class KillingRenderer(Renderer):
         super().__init__(sender=given.catalogue.sender, default_locale=given.catalogue.locale)
         self._word = word
 
-    def render(self, name: str, *, locale: str, personal: Personal) -> Rendered:
+    def render(self, name: str, channel: Channel, *, locale: str, personal: Personal) -> Rendered:
         if self._word and self._word in str(personal):
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().render(name, locale=locale, personal=personal)
+        return super().render(name, channel, locale=locale, personal=personal)
 
 
 @asynccontextmanager
@@ -69,8 +69,18 @@ async def ingesting(given: Parts, *, killer: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def delivering(given: Parts, *, lease: timedelta, deadline: timedelta, killer: str) -> AsyncIterator[None]:
-    route = await email_route(given.settings, given.ledger.store.connection, deadline=deadline)
     renderer = KillingRenderer(given, killer)
+    async with AsyncExitStack() as stack:
+        for channel in sorted(given.settings.served()):
+            await stack.enter_async_context(_delivering_on(channel, given, renderer, lease=lease, deadline=deadline))
+        yield
+
+
+@asynccontextmanager
+async def _delivering_on(
+    channel: Channel, given: Parts, renderer: Renderer, *, lease: timedelta, deadline: timedelta
+) -> AsyncIterator[None]:
+    route = await open_route(channel, given.settings, given.ledger.store.connection, deadline=deadline)
     allowed = AllowList(given.settings.allow_list())
     deliver = Deliver(given.ledger, renderer, route, allowed=allowed, metrics=given.metrics)
     worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, lease=lease)

@@ -11,10 +11,10 @@ from ledger import notification
 from ledger.decision import Decision, SaidContent
 from ledger.ledger import Ledger, Loaded
 from ledger.notification import Intent, Origin
-from ledger.values import Accepted, Content
+from ledger.values import Accepted, Mail
 from tests.unit.templates.samples import sample
 
-CONTENT = Content(sender="Shop <shop@shop.example>", subject="Willkommen", html="<p>Hé</p>", text="Hé")
+CONTENT = Mail(sender="Shop <shop@shop.example>", subject="Willkommen", html="<p>Hé</p>", text="Hé")
 
 
 def message(message_type: str = "UserRegisteredEvent", **changes: Any) -> dict[str, Any]:

@@ -16,14 +16,14 @@ from ledger.errors import KeyUnavailableError, Refusal, RefusedError, UnknownTop
 from ledger.keys import KeyEncryption
 from ledger.ledger import Ledger, Loaded
 from ledger.store import Encoded
-from ledger.values import REDACTED, Accepted, Content, InDoubt, Personal, ReportKind
+from ledger.values import REDACTED, Accepted, InDoubt, Mail, Personal, ReportKind
 from tests.integration.ledger import lives
 from tests.integration.ledger.parts import Connection, agenda_row, begun, log, new_id, request, rows, standing, stored
 from tests.support.postgres import Database
 
 ONE_DATABASE = True
 
-WORDS = Content(sender="shop@example.com", subject="Your order", html="<p>ö</p>" * 500, text="ö")
+WORDS = Mail(sender="shop@example.com", subject="Your order", html="<p>ö</p>" * 500, text="ö")
 
 
 async def test_what_was_appended_is_loaded_with_its_person_readable(ledger: Ledger):

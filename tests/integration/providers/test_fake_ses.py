@@ -16,14 +16,14 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from ledger.values import Accepted, Content, InDoubt, Outcome, Postponed, Refused, Report
+from ledger.values import Accepted, InDoubt, Mail, Outcome, Postponed, Refused, Report
 from providers.contract import Sending
 from providers.fakes.ses import TOPIC, Behaviour, FakeSes
 from providers.ses import Ses
 from providers.ses_callbacks import SesCallbacks
 from providers.sns import Fetcher, Verifier
 
-CONTENT = Content(sender="Acme <no-reply@acme.example>", subject="Grüße 你好", html="<h1>Hi</h1>", text="Hi\nthere")
+CONTENT = Mail(sender="Acme <no-reply@acme.example>", subject="Grüße 你好", html="<h1>Hi</h1>", text="Hi\nthere")
 
 
 class Receiver:
@@ -258,7 +258,7 @@ async def test_the_whole_behaviour_can_be_changed_from_outside():
 
 
 async def test_the_inbox_shows_mails_newest_first_and_runs_none_of_their_text():
-    evil = Content(
+    evil = Mail(
         sender="<b>a@acme.example",
         subject="<script>1</script>",
         html="<script>2</script>",

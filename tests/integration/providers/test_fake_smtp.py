@@ -112,7 +112,7 @@ async def test_every_mail_is_kept_whole(tmp_path: Path):
     assert request.mail == fake.requests[0].mail
     assert request.tags["attempt"].encode() in request.mail
     assert request.body
-    assert request.body.content.simple.subject.data == RELAY.sending.content.subject
+    assert request.body.content.simple.subject.data == RELAY.sending.mail.subject
 
 
 async def test_of_mails_beyond_what_is_kept_whole_the_recipients_stay():
@@ -132,10 +132,10 @@ async def test_one_inbox_shows_the_mails_of_both_fakes():
             assert isinstance(await outcome_at(fake.url, "jane@acme.example"), Accepted)
         listed = await get(f"{ses.url}/inbox")
         assert "jane@acme.example" in listed
-        assert RELAY.sending.content.subject in listed
+        assert RELAY.sending.mail.subject in listed
         shown = await get(f"{ses.url}/inbox/1")
         assert "<td>smtp<" in shown
-        assert RELAY.sending.content.html in await get(f"{ses.url}/inbox/1/html")
+        assert RELAY.sending.mail.html in await get(f"{ses.url}/inbox/1/html")
     finally:
         await ses.stop()
 

@@ -50,7 +50,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
 
 
 def mail(address: str = "jane@acme.example", *, text: str = "Hi") -> Sending:
-    content = msgspec.structs.replace(RELAY.sending.content, text=text)
+    content = msgspec.structs.replace(RELAY.sending.mail, text=text)
     return Sending(notification=uuid4(), attempt=uuid4(), address=address, content=content)
 
 
@@ -283,7 +283,7 @@ async def test_what_can_be_no_mail_makes_no_connection(sending: Sending, outcome
 
 async def test_a_sender_that_is_none_is_a_fault_of_ours():
     sending = mail()
-    content = msgspec.structs.replace(sending.content, sender="Acme")
+    content = msgspec.structs.replace(sending.mail, sender="Acme")
     async with relay() as fake:
         broken = msgspec.structs.replace(sending, content=content)
         assert await outcome_at(fake.url, broken) == Postponed("sender_syntax", ours=True)

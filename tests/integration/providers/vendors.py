@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from ledger.values import Content, InDoubt, Outcome, Postponed, Refused
+from ledger.values import InDoubt, Mail, Outcome, Postponed, Refused
 from providers.contract import Provider, Sending
 from providers.ses import Ses
 from providers.smtp import BUSY_PAUSE, Smtp
@@ -266,7 +266,7 @@ SENDING = Sending(
     notification=NOTIFICATION,
     attempt=ATTEMPT,
     address="jane@acme.example",
-    content=Content(sender="Acme <no-reply@acme.example>", subject="Grüße", html="<p>Hi</p>", text="Hi"),
+    content=Mail(sender="Acme <no-reply@acme.example>", subject="Grüße", html="<p>Hi</p>", text="Hi"),
 )
 
 SES = Vendor(

@@ -6,7 +6,7 @@ import pytest
 
 from ledger.clock import Clock
 from ledger.ids import is_standing, notification_id
-from ledger.values import Content, utc
+from ledger.values import Mail, utc
 
 NOON = datetime(2031, 5, 4, 12, 0, 0, 123_456, tzinfo=UTC)
 
@@ -36,9 +36,9 @@ def test_a_time_with_an_offset_is_taken_to_utc_and_one_without_is_refused():
 
 
 def test_i26_the_digest_of_words_is_what_it_always_was():
-    content = Content(sender="shop@example.com", subject="Hëllo", html="<p>1</p>", text="1")
+    content = Mail(sender="shop@example.com", subject="Hëllo", html="<p>1</p>", text="1")
     assert content.digest().hex() == "dcd7a1265655d866fe2c290e898e65d5e31c46057864ac26df4645844c74c600"
-    assert content.digest() != Content("shop@example.com", "Hëllo", "<p>1</p>", "2").digest()
+    assert content.digest() != Mail("shop@example.com", "Hëllo", "<p>1</p>", "2").digest()
 
 
 def test_i24_the_clock_tells_the_time_of_the_database_and_not_of_the_pod():

@@ -3,12 +3,12 @@ from uuid import uuid4
 
 import pytest
 
-from ledger.values import Content, Refused
+from ledger.values import Mail, Refused
 from providers.contract import Sending
 from providers.mail_address import unsendable, wire_address, wire_sender
 from providers.ses import Ses, retry_after
 
-CONTENT = Content(sender="Acme <no-reply@acme.example>", subject="Hi", html="<p>Hi</p>", text="Hi")
+CONTENT = Mail(sender="Acme <no-reply@acme.example>", subject="Hi", html="<p>Hi</p>", text="Hi")
 
 
 class NoClient:
@@ -21,8 +21,8 @@ class NoClient:
 @pytest.mark.parametrize("ending", ["\r\n", "\n", "\r", "\0"])
 async def test_a_line_break_in_a_header_is_refused_before_any_request(ending: str):
     broken = [
-        Content(sender=f"a@acme.example{ending}Bcc: b@acme.example", subject="Hi", html="", text=""),
-        Content(sender="a@acme.example", subject=f"Hi{ending}Bcc: b@acme.example", html="", text=""),
+        Mail(sender=f"a@acme.example{ending}Bcc: b@acme.example", subject="Hi", html="", text=""),
+        Mail(sender="a@acme.example", subject=f"Hi{ending}Bcc: b@acme.example", html="", text=""),
     ]
     for content in broken:
         assert await sent("jane@acme.example", content) == Refused("header_injection")
@@ -30,7 +30,7 @@ async def test_a_line_break_in_a_header_is_refused_before_any_request(ending: st
 
 
 async def test_content_that_utf_8_cannot_carry_is_refused_before_any_request():
-    lone = Content(sender="a@acme.example", subject="Hi", html="\ud800", text="")
+    lone = Mail(sender="a@acme.example", subject="Hi", html="\ud800", text="")
     assert await sent("jane@acme.example", lone) == Refused("content_not_unicode")
 
 
@@ -92,7 +92,7 @@ def test_a_senders_name_beyond_ascii_goes_out_as_an_encoded_word():
 
 
 def test_other_scripts_and_symbols_are_sent_as_they_are():
-    content = Content(sender="a@acme.example", subject="你好 🎉 \t", html="<p>שלום</p>", text="a\r\nb\u2028c")
+    content = Mail(sender="a@acme.example", subject="你好 🎉 \t", html="<p>שלום</p>", text="a\r\nb\u2028c")
     assert unsendable("jane@acme.example", content) is None
 
 
@@ -114,6 +114,6 @@ def test_a_retry_after_that_says_nothing_is_none(value: str):
     assert retry_after({"retry-after": value}) is None
 
 
-async def sent(address: str, content: Content) -> object:
+async def sent(address: str, content: Mail) -> object:
     sending = Sending(notification=uuid4(), attempt=uuid4(), address=address, content=content)
     return await Ses(NoClient()).send(sending)

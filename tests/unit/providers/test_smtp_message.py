@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ledger.values import Content
+from ledger.values import Mail
 from providers.contract import Sending
 from providers.smtp_message import Sender, compose, message_id, sender_of
 
@@ -22,7 +22,7 @@ SUBJECTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 
 
 def sending(*, subject: str = "Hi", html: str = "<p>Hi</p>", text: str = "Hi") -> Sending:
-    content = Content(sender=SENDER.header, subject=subject, html=html, text=text)
+    content = Mail(sender=SENDER.header, subject=subject, html=html, text=text)
     return Sending(notification=NOTIFICATION, attempt=ATTEMPT, address="jane@acme.example", content=content)
 
 

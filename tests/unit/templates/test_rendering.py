@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from jinja2 import TemplateError
 
-from ledger.values import Channel, Personal, Wanted
+from ledger.values import Channel, Mail, Personal, PushMessage, TextMessage, Wanted
 from templates.catalogue import load
 from templates.rendering import MAX_BODY, Rendered, Renderer, RenderError
 from tests.unit.templates.samples import NOW, body, sample
@@ -59,7 +59,7 @@ def wanted(message_type: str, **changes: Any) -> Wanted:
 
 def rendered(renderer: Renderer, message_type: str, **changes: Any) -> Rendered:
     asked = wanted(message_type, **changes)
-    return renderer.render(asked.template, locale=asked.locale, personal=asked.personal)
+    return renderer.render(asked.template, asked.channel, locale=asked.locale, personal=asked.personal)
 
 
 @pytest.fixture
@@ -79,7 +79,12 @@ def write(folder: Path, locale: str, *, subject: str, html: str, text: str) -> N
 
 def note(folder: Path, *, locale: str = "en", **data: Any) -> Rendered:
     renderer = Renderer(sender="Shop <shop@shop.example>", messages=folder)
-    return renderer.render("note", locale=locale, personal=Personal(data=data))
+    return renderer.render("note", Channel.EMAIL, locale=locale, personal=Personal(data=data))
+
+
+def mail(rendered: Rendered) -> Mail:
+    assert isinstance(rendered.content, Mail)
+    return rendered.content
 
 
 def failure(folder: Path, **data: Any) -> RenderError:
@@ -90,7 +95,7 @@ def failure(folder: Path, **data: Any) -> RenderError:
 
 @pytest.mark.parametrize("message_type", SERVED.values())
 def test_a_sample_becomes_an_accessible_mail(renderer: Renderer, message_type: str):
-    content = rendered(renderer, message_type).content
+    content = mail(rendered(renderer, message_type))
     page = Page(content.html)
     assert ("lang", "en") in page.attributes
     assert page.tags.count("h1") == page.tags.count("title") == 1
@@ -106,7 +111,7 @@ def test_a_sample_becomes_an_accessible_mail(renderer: Renderer, message_type: s
 def test_links_come_from_the_data_and_stand_in_both_parts(renderer: Renderer, message_type: str):
     asked = wanted(message_type)
     given = {str(value) for name, value in asked.personal.data.items() if name.endswith("Link")}
-    content = renderer.render(asked.template, locale="en", personal=asked.personal).content
+    content = mail(renderer.render(asked.template, asked.channel, locale="en", personal=asked.personal))
     assert {value for name, value in Page(content.html).attributes if name == "href"} == given
     assert all(target in content.text for target in given)
 
@@ -125,7 +130,7 @@ def test_links_come_from_the_data_and_stand_in_both_parts(renderer: Renderer, me
     ],
 )
 def test_both_parts_say_what_the_message_says(renderer: Renderer, message_type: str, words: list[str]):
-    content = rendered(renderer, message_type).content
+    content = mail(rendered(renderer, message_type))
     for word in words:
         assert word in Page(content.html).words
         assert word in f"{content.subject}\n{content.text}"
@@ -159,14 +164,14 @@ def test_both_parts_say_what_the_message_says(renderer: Renderer, message_type: 
     ],
 )
 def test_what_may_be_absent_may_be_absent(renderer: Renderer, message_type: str, changes: dict[str, Any]):
-    content = rendered(renderer, message_type, **changes).content
+    content = mail(rendered(renderer, message_type, **changes))
     assert Page(content.html).words
     assert "None" not in content.subject + content.html + content.text
 
 
 def test_markup_in_the_data_is_shown_and_not_obeyed(renderer: Renderer):
     name = "<script>alert('x')</script>\"><img src=x>"
-    content = rendered(renderer, "OrderConfirmedEvent", firstName=name).content
+    content = mail(rendered(renderer, "OrderConfirmedEvent", firstName=name))
     page = Page(content.html)
     assert not {"script", "img"} & set(page.tags)
     assert name in page.words
@@ -174,14 +179,14 @@ def test_markup_in_the_data_is_shown_and_not_obeyed(renderer: Renderer):
 
 
 def test_expressions_in_the_data_are_shown_and_not_evaluated(renderer: Renderer):
-    content = rendered(renderer, "UserRegisteredEvent", firstName="{{ 7 * 7 }}").content
+    content = mail(rendered(renderer, "UserRegisteredEvent", firstName="{{ 7 * 7 }}"))
     assert "Hello {{ 7 * 7 }}," in content.text
     assert "49" not in content.subject
 
 
 @pytest.mark.parametrize("name", ["نور الهدى", "שרה", "张伟", "Zoë 🎉", "Łukasz O'Brien & Söhne"])
 def test_names_of_every_script_arrive(renderer: Renderer, name: str):
-    content = rendered(renderer, "UserRegisteredEvent", firstName=name).content
+    content = mail(rendered(renderer, "UserRegisteredEvent", firstName=name))
     assert name in content.subject
     assert name in Page(content.html).words
     assert name in content.text
@@ -190,7 +195,7 @@ def test_names_of_every_script_arrive(renderer: Renderer, name: str):
 def test_i26_the_same_input_gives_the_same_bytes(renderer: Renderer):
     again = Renderer(sender=CATALOGUE.sender)
     for message_type in SERVED.values():
-        assert rendered(renderer, message_type).content.digest() == rendered(again, message_type).content.digest()
+        assert mail(rendered(renderer, message_type)).digest() == mail(rendered(again, message_type)).digest()
 
 
 def test_the_version_is_the_one_that_the_catalogue_pins(renderer: Renderer):
@@ -213,7 +218,7 @@ def test_the_version_moves_with_each_file_that_takes_part(own: Path):
 def test_what_is_loaded_is_used_whatever_was_pinned(own: Path):
     write(own, "en", subject="New", html="<p>new</p>", text="new")
     again = note(own, title="x")
-    assert (again.content.subject, again.template_version) == (
+    assert (mail(again).subject, again.template_version) == (
         "New",
         Renderer(sender="x", messages=own).version("note"),
     )
@@ -229,18 +234,18 @@ def test_the_nearest_locale_is_used(own: Path, locale: str, used: str):
 
 def test_a_subject_is_one_line_without_controls(own: Path):
     title = "a\r\nBcc: all@example.com\t\u2028b\x7f \u202egnp.exe"
-    assert note(own, title=title).content.subject == "Note: a Bcc: all@example.com b gnp.exe"
+    assert mail(note(own, title=title)).subject == "Note: a Bcc: all@example.com b gnp.exe"
 
 
 def test_a_long_subject_is_cut(own: Path):
-    subject = note(own, title="x" * 500).content.subject
+    subject = mail(note(own, title="x" * 500)).subject
     assert len(subject) == 200
     assert subject.endswith("x…")
 
 
 def test_a_folder_without_the_template_is_an_error_by_name(own: Path):
     with pytest.raises(RenderError, match="party: no_template"):
-        Renderer(sender="x", messages=own).render("party", locale="en", personal=Personal())
+        Renderer(sender="x", messages=own).render("party", Channel.EMAIL, locale="en", personal=Personal())
 
 
 def test_missing_data_are_an_error_that_names_the_line(own: Path):
@@ -292,8 +297,32 @@ def test_a_missing_part_stops_the_start(own: Path):
         note(own)
 
 
+def test_an_sms_and_a_push_are_said_in_words_of_their_own(own: Path):
+    folder = own / "note" / "en"
+    for name, text in [("sms.txt", " {{ brand }}: {{ title }}\n"), ("push_title.txt", "{{ title }}\n\n!")]:
+        (folder / name).write_text(text)
+    (folder / "push_body.txt").write_text("{{ title }} is here.\n")
+    renderer = Renderer(sender="Shop <shop@shop.example>", sms_sender="+441632960000", messages=own)
+    said = {
+        channel: renderer.render("note", channel, locale="en-GB", personal=Personal(data={"title": "<Tea>"})).content
+        for channel in Channel
+    }
+    assert said[Channel.SMS] == TextMessage("+441632960000", "Shop: <Tea>")
+    assert said[Channel.PUSH] == PushMessage("<Tea> !", "<Tea> is here.")
+    (folder / "push_link.txt").write_text("https://shop.example/tea\n")
+    linked = Renderer(sender="x", messages=own).render(
+        "note", Channel.PUSH, locale="en", personal=Personal(data={"title": "T"})
+    )
+    assert linked.content == PushMessage("T !", "T is here.", "https://shop.example/tea")
+
+
+def test_a_channel_that_a_template_has_no_words_for_is_an_error(own: Path):
+    with pytest.raises(RenderError, match="no_template"):
+        Renderer(sender="x", messages=own).render("note", Channel.SMS, locale="en", personal=Personal())
+
+
 def test_the_display_name_of_the_sender_is_the_brand(own: Path):
     write(own, "en", subject="{{ brand }}", html="<p>{{ brand }}</p>", text="x")
-    assert note(own).content.subject == "Shop"
+    assert mail(note(own)).subject == "Shop"
     bare = Renderer(sender="shop@shop.example", messages=own)
-    assert bare.render("note", locale="en", personal=Personal()).content.subject == "shop@shop.example"
+    assert mail(bare.render("note", Channel.EMAIL, locale="en", personal=Personal())).subject == "shop@shop.example"
