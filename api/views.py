@@ -48,7 +48,10 @@ class ShownAttempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
-    """How one notification stands, folded from its facts. `version` counts them; times are UTC."""
+    """How one notification stands, folded from its facts. `version` counts them; times are UTC.
+
+    `fell_back_to` is the notification that took its place on another channel, `fallback_of` the reverse.
+    """
 
     id: UUID
     status: Status
@@ -62,6 +65,8 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     recipient: Recipient
     attempts: list[ShownAttempt]
     reason: str | None
+    fell_back_to: UUID | None
+    fallback_of: UUID | None
     source: str
     message_id: str | None
     correlation_id: str | None
@@ -109,6 +114,8 @@ def notification(stream: UUID, state: State, personal: Personal | Redacted, *, u
         recipient=recipient(requested.user_id, personal, unmasked=unmasked),
         attempts=[_attempt(attempt) for attempt in state.attempts],
         reason=state.reason,
+        fell_back_to=state.fell_back_to,
+        fallback_of=requested.fallback_of,
         source=requested.source,
         message_id=requested.message_id,
         correlation_id=requested.correlation_id,

@@ -14,10 +14,11 @@ from prometheus_client import Counter
 from handlers.metrics import Metrics
 from handlers.worker import Lease, give_back
 from ledger import notification
-from ledger.decision import Decision, Guard, SaidContent
+from ledger.decision import Decision, Guard, NewFact, SaidContent
 from ledger.errors import KeyMissingError, LedgerError, UnstorableError
+from ledger.ids import notification_id
 from ledger.ledger import Ledger, Loaded
-from ledger.notification import Facts, Intent, Origin, State
+from ledger.notification import Facts, FellBack, Intent, Origin, Requested, State
 from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Suppress, judge
 from ledger.status import Evidence
@@ -67,6 +68,8 @@ class Deliver:
             await self._record(lease, loaded, lambda state, at: notification.set_aside(state, claims - 1, at))
         elif notification.overdue(loaded.state, origin):
             await self._record(lease, loaded, notification.overdue)
+        elif notification.falls_back(loaded.state, origin.now):
+            await self._fall_back(lease, loaded)
         elif not notification.sendable(loaded.state, origin.now):
             await self._record(lease, loaded, lambda _state, _at: ())
         else:
@@ -130,6 +133,36 @@ class Deliver:
         sending = Sending(notification=loaded.stream, attempt=attempt, address=address, content=rendered.content)
         outcome = await self._request(lease, token, sending)
         await self._settle(lease, started, attempt, outcome, by=provider)
+
+    async def _fall_back(self, lease: Lease, loaded: Loaded) -> None:
+        """Ask for a notification on the other channel: one decision over both, so that there is one or none."""
+
+        def decided(current: Loaded, now: datetime) -> Decision:
+            instead = notification_id(now)
+            fell_back = notification.fall_back(current.state, instead, _origin(now))
+            if fell_back is None:
+                return Decision(settles=lease.owner)
+            begun = NewFact(instead, 1, self._instead(current, fell_back))
+            return Decision(facts=(*current.next((fell_back,)), begun), settles=lease.owner)
+
+        after = await self._ledger.change(loaded.stream, decided, known=loaded)
+        wanted = loaded.state.requested.fallback
+        if after is not None and wanted is not None and after.state.fell_back_to and not loaded.state.fell_back_to:
+            self._metrics.fallbacks.labels(self.channel.value, wanted.channel.value).inc()
+
+    def _instead(self, current: Loaded, fell_back: FellBack) -> Requested:
+        requested, identity = current.state.requested, self._ledger.identity
+        if not isinstance(requested.personal, Personal):
+            raise KeyMissingError("the key of the person's data is not there")
+        address = requested.personal.fallback_address
+        return notification.request_instead(
+            current.state,
+            current.stream,
+            fell_back,
+            requested.personal,
+            recipient=identity.recipient(requested.user_id, address),
+            address_hash=identity.address_hash(address) if address else None,
+        )
 
     def _intent(
         self, attempt: UUID, provider: Provider, rendered: Rendered, *, address: str

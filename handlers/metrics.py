@@ -55,6 +55,12 @@ class Metrics:
             ("channel", "provider"),
             registry=registry,
         )
+        self.fallbacks = Counter(
+            "notification_fallbacks",
+            "Notifications that another channel's took the place of: not delivered in time, or not at all.",
+            ("channel", "to"),
+            registry=registry,
+        )
         self.ended = Counter(
             "notification_dispatch_ended",
             "Notifications that ended without being taken by a provider (suppressed, failed, expired).",

@@ -38,6 +38,7 @@ class Event(StrEnum):
     """What has happened; the status says what it amounts to."""
 
     DISPATCHED = "dispatched"
+    FELL_BACK = "fell_back"
     SUPPRESSED = "suppressed"
     FAILED = "failed"
     EXPIRED = "expired"
@@ -58,6 +59,7 @@ _TOLD: Mapping[type, tuple[MessageType, Event]] = {
     n.Suppressed: (MessageType.SUPPRESSED, Event.SUPPRESSED),
     n.Failed: (MessageType.FAILED, Event.FAILED),
     n.Expired: (MessageType.FAILED, Event.EXPIRED),
+    n.FellBack: (MessageType.UPDATE, Event.FELL_BACK),
     n.AttemptInDoubt: (MessageType.UPDATE, Event.IN_DOUBT),
     n.Delayed: (MessageType.UPDATE, Event.DELAYED),
     n.Delivered: (MessageType.UPDATE, Event.DELIVERED),
@@ -260,7 +262,7 @@ def _reason(fact: n.NotificationFact) -> str | None:
     match fact:
         case n.Suppressed():
             return fact.rule
-        case n.Failed():
+        case n.Failed() | n.FellBack():
             return fact.reason
         case n.Expired():
             return "expired"

@@ -28,6 +28,7 @@ TOPICS: dict[str, type[n.Fact]] = {
     "notification.released": n.Released,
     "notification.failed": n.Failed,
     "notification.expired": n.Expired,
+    "notification.fell_back": n.FellBack,
     "notification.delayed": n.Delayed,
     "notification.delivered": n.Delivered,
     "notification.bounced": n.Bounced,

@@ -16,6 +16,7 @@ from ledger.values import (
     Category,
     Channel,
     DoubtPolicy,
+    Fallback,
     InDoubt,
     Lane,
     Outcome,
@@ -63,6 +64,8 @@ class Requested(Fact, frozen=True, kw_only=True):
     doubt: DoubtPolicy
     expires_at: datetime
     send_at: datetime | None = None
+    fallback: Fallback | None = None
+    fallback_of: UUID | None = None
     retention: str
     source: str
     message_id: str | None = None
@@ -147,6 +150,17 @@ class Expired(Fact, frozen=True, kw_only=True):
     """Its time passed before it could be sent."""
 
 
+class FellBack(Fact, frozen=True, kw_only=True):
+    """The person is told on another channel, by the notification `to`: what was not sent by now is sent no more.
+
+    `reason`: not_delivered_in_time, failed, bounced, or suppressed.
+    """
+
+    channel: Channel
+    to: UUID
+    reason: str
+
+
 class Reported(Fact, frozen=True, kw_only=True):
     """What every report of a provider says; `occurred_at` is the provider's time, where it gives one."""
 
@@ -200,6 +214,7 @@ NotificationFact = (
     | Released
     | Failed
     | Expired
+    | FellBack
     | Delayed
     | Delivered
     | Bounced
@@ -220,6 +235,12 @@ KEPT_TRACKING_EVENTS = 20
 HELD_AT_MOST = timedelta(days=7)
 # A person may get as many copies as there are doubts: after three, `resend` has become the greater harm.
 DOUBTS_AT_MOST = 3
+# The person has it: no other channel need tell them.
+_ARRIVED = frozenset({Evidence.DELIVERED, Evidence.OPENED, Evidence.CLICKED, Evidence.COMPLAINED})
+# Whoever ended it so wants nobody to be told, on no channel.
+_NOBODY_IS_TOLD = frozenset({Status.EXPIRED, Status.CANCELLED})
+# Rules (ledger/policy.py) that forbid this address, not to tell the person.
+_OF_THE_ADDRESS = frozenset({"suppressed_address", "no_address", "no_usable_address"})
 _EVIDENCE_OF: dict[type, Evidence] = {
     Delivered: Evidence.DELIVERED,
     Bounced: Evidence.BOUNCED,
@@ -263,6 +284,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     released_at: datetime | None = None
     ended: Status | None = None
     reason: str | None = None
+    fell_back_to: UUID | None = None
 
     @property
     def status(self) -> Status:
@@ -317,6 +339,8 @@ def _changes(state: State, fact: NotificationFact) -> dict[str, object]:
             changes = {"ended": Status.SUPPRESSED, "reason": fact.rule}
         case Failed():
             changes = {"ended": Status.FAILED, "reason": fact.reason}
+        case FellBack():
+            changes = {"fell_back_to": fact.to, **_ended_by_falling_back(state)}
         case Expired():
             changes = {"ended": Status.EXPIRED, "reason": "expired"}
         case RenderFailed():
@@ -325,6 +349,10 @@ def _changes(state: State, fact: NotificationFact) -> dict[str, object]:
             joined = (_join(a, fact) if a.id == fact.attempt else a for a in state.attempts)
             changes = {"attempts": tuple(joined)}
     return changes
+
+
+def _ended_by_falling_back(state: State) -> dict[str, object]:
+    return {} if state.ended or state.reached else {"ended": Status.FAILED, "reason": "fell_back"}
 
 
 def _started(fact: AttemptStarted) -> Attempt:
@@ -427,6 +455,7 @@ def request(wanted: Wanted, source: Source, origin: Origin, *, recipient: str, a
         doubt=wanted.doubt,
         expires_at=wanted.expires_at or start + wanted.expires_after,
         send_at=wanted.send_at,
+        fallback=wanted.fallback,
         retention=wanted.retention,
         source=source.source,
         message_id=source.message_id,
@@ -566,6 +595,42 @@ def release(state: State, reason: str, origin: Origin) -> Facts:
     return (Released(**origin.stamp(), reason=reason),)
 
 
+def falls_back(state: State, now: datetime) -> bool:
+    """Whether it is time to tell the person on another channel."""
+    at = _falls_back_at(state)
+    return at is not None and at <= now
+
+
+def fall_back(state: State, to: UUID, origin: Origin) -> FellBack | None:
+    """Say that the notification `to` tells the person from now on; nothing where it is not the time for that."""
+    if state.requested.fallback is None or not falls_back(state, origin.now):
+        return None
+    channel, reason = state.requested.fallback.channel, _cannot_be_delivered(state) or "not_delivered_in_time"
+    return FellBack(**origin.stamp(), channel=channel, to=to, reason=reason)
+
+
+def request_instead(
+    state: State, stream: UUID, fell_back: FellBack, personal: Personal, *, recipient: str, address_hash: str | None
+) -> Requested:
+    """Return the request of the notification that takes the place of the one in `stream`.
+
+    `recipient` and `address_hash` are those of its own address (see Requested).
+    """
+    return msgspec.structs.replace(
+        state.requested,
+        recorded_at=fell_back.recorded_at,
+        cause=f"fallback:{stream}",
+        by=fell_back.by,
+        channel=fell_back.channel,
+        recipient=recipient,
+        address_hash=address_hash,
+        send_at=None,
+        fallback=None,
+        fallback_of=stream,
+        personal=msgspec.structs.replace(personal, address=personal.fallback_address, fallback_address=None),
+    )
+
+
 def set_aside(state: State, crashes: int, origin: Origin) -> Facts:
     """Give up on a notification whose handling has ended `crashes` processes."""
     if state.ended or state.reached:
@@ -639,6 +704,38 @@ def sendable(state: State, now: datetime) -> bool:
 
 
 def _next_time(state: State) -> datetime | None:
+    times = (_next_step(state), _falls_back_at(state))
+    return min((at for at in times if at is not None), default=None)
+
+
+def _falls_back_at(state: State) -> datetime | None:
+    """Say when another channel's turn comes: at once when this one cannot deliver, and never after the expiry."""
+    requested = state.requested
+    if requested.fallback is None or state.fell_back_to or _has_arrived(state) or state.ended in _NOBODY_IS_TOLD:
+        return None
+    if state.ended is Status.SUPPRESSED and not _cannot_be_delivered(state):
+        return None
+    in_time = (requested.send_at or requested.recorded_at) + requested.fallback.after
+    at = state.changed_at if _cannot_be_delivered(state) else in_time
+    return at if at < requested.expires_at else None
+
+
+def _has_arrived(state: State) -> bool:
+    return any(attempt.evidence in _ARRIVED for attempt in state.attempts)
+
+
+def _cannot_be_delivered(state: State) -> str | None:
+    """Name why this channel will not deliver; None while it still may."""
+    match state.status:
+        case Status.FAILED | Status.BOUNCED as status:
+            return status.value
+        case Status.SUPPRESSED if state.reason in _OF_THE_ADDRESS:
+            return "suppressed"
+        case _:
+            return None
+
+
+def _next_step(state: State) -> datetime | None:
     open_attempts = _open(state)
     if open_attempts:
         return min(attempt.deadline_at for attempt in open_attempts)

@@ -50,6 +50,7 @@ class Personal(msgspec.Struct, frozen=True, tag="personal"):
     address: str | None = None
     name: str | None = None
     data: dict[str, Any] = {}
+    fallback_address: str | None = None
 
 
 class Redacted(msgspec.Struct, frozen=True, tag="redacted"):
@@ -99,6 +100,13 @@ CONTENT_OF: Mapping[Channel, type[Content]] = {
 }
 
 
+class Fallback(msgspec.Struct, frozen=True):
+    """Where else the person is told when this channel has not delivered for so long, or cannot."""
+
+    channel: Channel
+    after: timedelta
+
+
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """One notification that a message asks for, with everything the catalogue resolved for it.
 
@@ -122,6 +130,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     references: dict[str, str] = {}
     send_at: datetime | None = None
     expires_at: datetime | None = None
+    fallback: Fallback | None = None
     retention: str = "standard"
 
 

@@ -191,6 +191,7 @@ class _Progress(msgspec.Struct, omit_defaults=True):
     released_at: datetime | None = None
     ended: Status | None = None
     reason: str | None = None
+    fell_back_to: UUID | None = None
 
 
 class _Folded(msgspec.Struct):

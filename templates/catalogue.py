@@ -136,5 +136,6 @@ def _served(kind: Kind, channels: Collection[Channel]) -> str:
     said = [channel if channel in channels else f"{channel} (not served yet)" for channel in kind.channels]
     template = f"template {kind.template_version[:12]}" if kind.template_version else "no template yet: suppressed"
     if kind.fallback is not None:
-        said.append(f"{kind.fallback.channel} after {kind.fallback.after} (not served yet)")
+        unserved = "" if kind.fallback.channel in channels else " (not served yet)"
+        said.append(f"{kind.fallback.channel} after {kind.fallback.after}{unserved}")
     return f"{', '.join(said)}; {template}"

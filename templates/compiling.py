@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from ledger.values import Channel
+from ledger.values import Channel, Fallback
 from templates.declarations import Checker, Document, NotificationDeclaration, RuleDeclaration, Where, duration
 from templates.entries import LONGEST, Field, Kind, Rule
 from templates.expressions import Expression, compile_expression
@@ -38,7 +38,7 @@ def compile_kinds(document: Document, *, digest: str, messages: Path, checker: C
                 lane=declared.lane,
                 doubt=declared.doubt,
                 channels=tuple(declared.channels),
-                fallback=declared.fallback,
+                fallback=_fallback(where, declared, checker),
                 expires_after=after,
                 template=template,
                 template_version=version_of(messages, template),
@@ -87,9 +87,10 @@ def _typed(message: str) -> tuple[str, int]:
 
 def _check_kind(where: Where, declared: NotificationDeclaration, checker: Checker) -> None:
     if declared.fallback is not None:
-        checker.attempt((*where, "fallback", "after"), duration, declared.fallback.after)
         if declared.fallback.channel in declared.channels:
             checker.fault((*where, "fallback", "channel"), "is one of the channels already")
+        if len(declared.channels) > 1:
+            checker.fault((*where, "fallback"), "is for what has one channel: each of several would fall back")
     if len(set(declared.channels)) < len(declared.channels):
         checker.fault((*where, "channels"), "names a channel twice")
     for name in sorted({"name", "brand", "lang"} & {name.removesuffix("?") for name in declared.data}):
@@ -97,6 +98,13 @@ def _check_kind(where: Where, declared: NotificationDeclaration, checker: Checke
     for name, source in declared.references.items():
         if "id" not in {str(declared.data.get(source)), str(declared.data.get(f"{source}?"))}:
             checker.fault((*where, "references", name), f"{source!r} is no id among the data")
+
+
+def _fallback(where: Where, declared: NotificationDeclaration, checker: Checker) -> Fallback | None:
+    if declared.fallback is None:
+        return None
+    after = checker.attempt((*where, "fallback", "after"), duration, declared.fallback.after)
+    return Fallback(declared.fallback.channel, after) if after is not None else None
 
 
 class _Compiler:
@@ -156,9 +164,9 @@ class _Compiler:
     def _check(self, kind: Kind) -> None:
         declared = self._declared
         for part, named in (("to", declared.to), ("when", declared.when)):
-            for channel in sorted(named.keys() - set(kind.channels)):
+            for channel in sorted(named.keys() - set(kind.every_channel)):
                 self._fault(f"{kind.type} has no channel {channel}", part, channel)
-        for channel in kind.channels:
+        for channel in kind.every_channel:
             self._check_address(channel)
         for name in sorted(declared.data.keys() - kind.data.names):
             self._fault(f"{kind.type} knows no such data", "data", name)

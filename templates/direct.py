@@ -95,14 +95,17 @@ def wanted_directly(
     expires_at = request.expires_at
     if expires_at is None and request.send_at is not None:
         expires_at = request.send_at + kind.expires_after
+    fallback = kind.fallback_on(channels)
+    elsewhere = request.address(fallback.channel) if fallback else None
     return [
         kind.wanted(
             channel,
             recipient=request.user_id,
-            personal=Personal(address=request.address(channel), name=request.name, data=data),
+            personal=Personal(request.address(channel), request.name, data, fallback_address=elsewhere),
             locale=request.locale or locale,
             send_at=request.send_at,
             expires_at=expires_at,
+            fallback=fallback,
         )
         for channel in _chosen(kind, request, served=channels, faults=faults)
     ]

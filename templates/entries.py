@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ledger.values import Category, Channel, DoubtPolicy, Lane, Personal, Wanted
-from templates.declarations import Fallback
+from ledger.values import Category, Channel, DoubtPolicy, Fallback, Lane, Personal, Wanted
 from templates.envelope import Envelope, Fault, read_time
 from templates.expressions import Expression
 from templates.shapes import Record, Shape
@@ -32,6 +31,15 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     references: tuple[tuple[str, str], ...]
     catalogue: str
 
+    @property
+    def every_channel(self) -> tuple[Channel, ...]:
+        """Its channels, and the one that it falls back to."""
+        return self.channels if self.fallback is None else (*self.channels, self.fallback.channel)
+
+    def fallback_on(self, channels: Collection[Channel]) -> Fallback | None:
+        """Return what it falls back to, where that channel is served."""
+        return self.fallback if self.fallback is not None and self.fallback.channel in channels else None
+
     def wanted(
         self,
         channel: Channel,
@@ -41,6 +49,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         locale: str,
         send_at: datetime | None = None,
         expires_at: datetime | None = None,
+        fallback: Fallback | None = None,
     ) -> Wanted:
         """Return one notification of this kind."""
         data = personal.data
@@ -60,6 +69,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
             references={name: data[source] for name, source in self.references if source in data},
             send_at=send_at,
             expires_at=expires_at,
+            # Where nobody knows how to reach the person there, there is nothing to fall back to.
+            fallback=fallback if personal.fallback_address or recipient else None,
             retention=self.retention,
         )
 
@@ -99,9 +110,12 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     def wanted(self, envelope: Envelope, *, channels: Collection[Channel], faults: list[Fault]) -> list[Wanted]:
         """Return what the message asks for, one per channel and person, in the message's order."""
         served = [channel for channel in self.kind.channels if channel in channels]
+        fallback = self.kind.fallback_on(channels)
         found: dict[tuple[Channel, str], Wanted] = {}
         for scope, item in self._scopes(envelope.payload, faults):
-            for wanted in self._one(scope, item, served=served, timestamp=envelope.timestamp, faults=faults):
+            for wanted in self._one(
+                scope, item, served=served, fallback=fallback, timestamp=envelope.timestamp, faults=faults
+            ):
                 person = wanted.recipient or (wanted.personal.address or "").casefold()
                 found.setdefault((wanted.channel, person), wanted)
         return list(found.values())
@@ -123,6 +137,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         item: str,
         *,
         served: list[Channel],
+        fallback: Fallback | None,
         timestamp: datetime,
         faults: list[Fault],
     ) -> Iterator[Wanted]:
@@ -132,13 +147,18 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         read = ((key, field.read(scope, item, faults)) for key, field in self.data)
         data = {key: value for key, value in read if value is not None}
         expires_at = self._expires_at(scope, item, timestamp=timestamp, faults=faults)
+        elsewhere = _read(self.to.get(fallback.channel), scope, item, faults) if fallback else None
         for channel in served:
             if channel in self.when and self.when[channel].read(scope) is None:
                 continue
             address = _read(self.to.get(channel), scope, item, faults)
-            personal = Personal(address=address, name=name, data=data)
             yield self.kind.wanted(
-                channel, recipient=recipient, personal=personal, locale=locale, expires_at=expires_at
+                channel,
+                recipient=recipient,
+                personal=Personal(address, name, data, fallback_address=elsewhere),
+                locale=locale,
+                expires_at=expires_at,
+                fallback=fallback,
             )
 
     def _expires_at(

@@ -114,7 +114,10 @@ def kind_of(field: msgspec.structs.FieldInfo) -> str:
         return "names and texts"
     (kind,) = kinds
     words = {"str": "text", "UUID": "id", "datetime": "time", "bytes": "digest"}
-    name = words.get(kind.__name__) or f"one of {', '.join(f'`{word.value}`' for word in kind)}"
+    if issubclass(kind, msgspec.Struct):
+        name = f"a record of {', '.join(f'`{inner}`' for inner in kind.__struct_fields__)}"
+    else:
+        name = words.get(kind.__name__) or f"one of {', '.join(f'`{word.value}`' for word in kind)}"
     return name if field.required else f"{name}, may be absent"
 
 

@@ -18,6 +18,7 @@ from ledger.values import (
     Category,
     Channel,
     DoubtPolicy,
+    Fallback,
     InDoubt,
     Lane,
     Outcome,
@@ -31,7 +32,7 @@ from ledger.values import (
 
 KEY = DataKey(bytes(range(32)))
 MAPPER = FactMapper()
-DECISIONS = ("attempt", "suppress", "unrenderable", "overdue", "give_up")
+DECISIONS = ("attempt", "suppress", "unrenderable", "overdue", "give_up", "fall_back")
 OUTCOMES = ("accepted", "refused", "postponed", "in_doubt")
 
 type_names = st.sampled_from(["OrderShippedEvent", "PasswordResetEvent"])
@@ -82,6 +83,7 @@ class Life:
             "unrenderable": lambda: n.give_up_rendering(state, "undefined", origin),
             "overdue": lambda: n.overdue(state, origin),
             "give_up": lambda: n.set_aside(state, 6, origin),
+            "fall_back": lambda: tuple(fact for fact in [n.fall_back(state, uuid4(), origin)] if fact),
         }
         if step in decisions:
             return decisions[step]()
@@ -123,6 +125,7 @@ def _request(origin: n.Origin, wishes: dict[str, Any]) -> n.Facts:
         catalogue="c" * 16,
         doubt=wishes.get("doubt", DoubtPolicy.DROP),
         expires_after=timedelta(hours=1),
+        fallback=Fallback(Channel.SMS, timedelta(minutes=2)),
         references=wishes.get("references", {"order": "o-1"}),
     )
     source = n.Source(
