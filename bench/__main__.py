@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from bench import appending, asking, delivering, sending, table
+from bench import appending, asking, delivering, drills, sending, table
 from bench.lab import Lab
 from bench.processes import MeasurementError
 from bench.service import service
@@ -31,8 +31,9 @@ DELIVERING = (
     "publish_to_provider_p99",
 )
 SENDING = ("ses_send",)
+DRILLS = ("outage_drained", "outage_excess", "codes_behind_backlog_p99")
 ASKING = ("reports", "history_p99", "post_messages")
-NAMES = ("fsync", *APPENDING, *SENDING, *DELIVERING, *ASKING, "worker_rss")
+NAMES = ("fsync", *APPENDING, *SENDING, *DELIVERING, *ASKING, *DRILLS, "worker_rss")
 
 
 def main() -> int:
@@ -65,6 +66,7 @@ def _measured(wanted: Collection[str]) -> Iterator[Row]:
         yield from appending.measure(lab, wanted)
         yield from sending.measure(lab, wanted)
         yield from _of_the_service(lab, wanted)
+        yield from _drilled(lab, wanted)
 
 
 def _of_the_service(lab: Lab, wanted: Collection[str]) -> Iterator[Row]:
@@ -76,6 +78,13 @@ def _of_the_service(lab: Lab, wanted: Collection[str]) -> Iterator[Row]:
                 yield from asking.measure(lab, under_measurement, wanted)
         if "worker_rss" in wanted:
             yield Row("worker_rss", max(lab.resident), "MB")
+
+
+def _drilled(lab: Lab, wanted: Collection[str]) -> Iterator[Row]:
+    for name in ({"outage_drained", "outage_excess"}, {"codes_behind_backlog_p99"}):
+        if not name.isdisjoint(wanted):
+            with service(lab) as under_measurement:
+                yield from drills.measure(lab, under_measurement, name & set(wanted))
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

@@ -9,8 +9,10 @@ from uuid import uuid4
 import msgspec
 
 CATALOGUE = Path(__file__).parent / "catalogue.yaml"
-SMALL, LARGE = "SmallMailEvent", "LargeMailEvent"
-EXCHANGE, ROUTING_KEY = "order.events", "order.placed"
+SMALL, LARGE, CODE, NEWSLETTER = "SmallMailEvent", "LargeMailEvent", "CodeEvent", "NewsletterEvent"
+# Codes come the way of what must not wait.
+EXCHANGES = {SMALL: "order.events", LARGE: "order.events", CODE: "user.events", NEWSLETTER: "marketing.events"}
+ROUTING_KEY = "platform"
 # Bytes of HTML; the text part has a quarter of it.
 SIZES = {"small": 1_000, "large": 20_000}
 # Some people are written to for the first time, most are known, as in a shop that has been open for a while.

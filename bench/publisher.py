@@ -45,36 +45,37 @@ async def _work(job: Publishing) -> None:
     channel = await connection.channel(publisher_confirms=True)
     wait_for_go()
     began = time.monotonic()
-    at = await _at_rate(channel, bodies, job.rate) if job.rate else await _at_once(channel, bodies)
+    at = await _at_rate(channel, job, bodies) if job.rate else await _at_once(channel, job, bodies)
     answer(Published(began, at))
     await connection.close()
 
 
-async def _at_once(channel: AbstractChannel, bodies: list[bytes]) -> dict[str, float]:
+async def _at_once(channel: AbstractChannel, job: Publishing, bodies: list[bytes]) -> dict[str, float]:
     waiting = iter(bodies)
-    await asyncio.gather(*(_publish_all(channel, waiting) for _ in range(WINDOW)))
+    await asyncio.gather(*(_publish_all(channel, job, waiting) for _ in range(WINDOW)))
     return {}
 
 
-async def _publish_all(channel: AbstractChannel, bodies: Iterator[bytes]) -> None:
+async def _publish_all(channel: AbstractChannel, job: Publishing, bodies: Iterator[bytes]) -> None:
     for body in bodies:
-        await _publish(channel, body)
+        await _publish(channel, job, body)
 
 
-async def _at_rate(channel: AbstractChannel, bodies: list[bytes], rate: float) -> dict[str, float]:
+async def _at_rate(channel: AbstractChannel, job: Publishing, bodies: list[bytes]) -> dict[str, float]:
     """Publish one by one, at moments that meet no clock of the service in the same place each time."""
     at, turn = {}, time.monotonic()
     for body in bodies:
-        turn += random.uniform(0.5, 1.5) / rate
+        turn += random.uniform(0.5, 1.5) / job.rate
         await asyncio.sleep(turn - time.monotonic())
         at[msgspec.json.decode(body, type=_Body).message_id] = time.monotonic()
-        await _publish(channel, body)
+        await _publish(channel, job, body)
     return at
 
 
-async def _publish(channel: AbstractChannel, body: bytes) -> None:
+async def _publish(channel: AbstractChannel, job: Publishing, body: bytes) -> None:
     properties = Basic.Properties(delivery_mode=_PERSISTENT, content_type="application/json")
-    await channel.basic_publish(body, exchange=mails.EXCHANGE, routing_key=mails.ROUTING_KEY, properties=properties)
+    exchange = mails.EXCHANGES[job.kind]
+    await channel.basic_publish(body, exchange=exchange, routing_key=mails.ROUTING_KEY, properties=properties)
 
 
 if __name__ == "__main__":

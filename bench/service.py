@@ -25,6 +25,16 @@ LAYOUT = os.environ.get("WORKERS") or "ingest+project deliver deliver"
 _HEAD = "SELECT coalesce(max(notification_id), 0) FROM ledger.stored_events"
 _FOLDED = "SELECT coalesce(min(position), 0) FROM ledger.follower"
 _TOPICS = "SELECT topic, count(*) FROM ledger.stored_events WHERE notification_id > %s GROUP BY topic"
+# The first six bytes of a notification's id are the milliseconds of its request.
+_WAITING = """
+SELECT count(*), coalesce(extract(epoch FROM now()) - min(
+    ('x0000' || left(replace(notification::text, '-', ''), 12))::bit(64)::bigint / 1000.0), 0)
+FROM ledger.agenda
+"""
+_CARRIED = """
+SELECT convert_from(state, 'UTF8')::jsonb ->> 'provider', count(*) FROM ledger.stored_events
+WHERE notification_id > %s AND topic = 'notification.dispatched' GROUP BY 1
+"""
 _DISPATCHED = "SELECT count(*) FROM views.notification_log WHERE position > %s AND status = 'dispatched'"
 _MESSAGES = "SELECT message_id, notification::text FROM views.notification_log WHERE message_id = ANY(%s)"
 _REFERENCES = """
@@ -53,11 +63,11 @@ class Service:
         self._keys.write_bytes(msgspec.json.encode(secrets.public_keys()))
 
     @contextlib.contextmanager
-    def workers(self) -> Iterator[None]:
+    def workers(self, layout: str = LAYOUT, **settings: str) -> Iterator[None]:
         """Run ingest, deliver and project while the block runs."""
         with contextlib.ExitStack() as stack:
-            for roles in LAYOUT.split():
-                stack.enter_context(self._process(roles.split("+"), AMQP_URL=self.lab.amqp_url))
+            for roles in layout.split():
+                stack.enter_context(self._process(roles.split("+"), AMQP_URL=self.lab.amqp_url, **settings))
             yield
 
     @contextlib.contextmanager
@@ -112,6 +122,15 @@ class Service:
     def notifications(self, messages: Sequence[str]) -> dict[str, str]:
         """Return the notification of each message."""
         return dict(self._connection.execute(_MESSAGES, (list(messages),)).fetchall())
+
+    def waiting(self) -> tuple[int, float]:
+        """Return how many notifications are on the agenda, and how many seconds old the oldest of them is."""
+        row = self._connection.execute(_WAITING).fetchone()
+        return (int(row[0]), float(row[1])) if row else (0, 0.0)
+
+    def carried(self, *, after: int) -> dict[str, int]:
+        """Count what providers have taken by facts behind a position, by provider."""
+        return dict(self._connection.execute(_CARRIED, (after,)).fetchall())
 
     def references(self, count: int) -> list[Reference]:
         """Return attempts that the provider took, the latest first."""
