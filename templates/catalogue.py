@@ -8,13 +8,14 @@ from pathlib import Path
 import msgspec
 
 from ledger.values import Channel, Wanted
+from templates.addresses import is_sender
 from templates.compiling import compile_kinds, compile_rules
 from templates.declarations import read_document
 from templates.direct import DirectRequest, examine_request, wanted_directly
 from templates.entries import Kind, Rule
 from templates.envelope import Envelope, Fault, MessageRejectedError, UnknownMessageError, examine, rejection
 from templates.files import MESSAGES
-from templates.shapes import SCALARS, is_locale, is_sender
+from templates.shapes import SCALARS, is_locale
 
 CATALOGUE = Path(__file__).parent / "catalogue.yaml"
 
@@ -114,7 +115,7 @@ def load(path: Path | None = None, *, messages: Path = MESSAGES) -> Catalogue:
     document, checker = read_document(path or CATALOGUE)
     digest = hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
     if not is_locale(document.locale):
-        checker.fault(("locale",), SCALARS["locale"][1])
+        checker.fault(("locale",), SCALARS["locale"].expected)
     if not is_sender(document.sender):
         checker.fault(("sender",), "must be a From header such as Example Shop <shop@shop.example>")
     kinds = compile_kinds(document, digest=digest, messages=messages, checker=checker)

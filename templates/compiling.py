@@ -11,8 +11,8 @@ from templates.expressions import Expression, compile_expression
 from templates.files import version_of
 from templates.shapes import SCALARS, Scalar, Shape, compile_record
 
-_ADDRESSES = {Channel.EMAIL: Scalar(*SCALARS["email"]), Channel.SMS: Scalar(*SCALARS["phone"])}
-_ID, _LINE, _LOCALE, _TIME = (Scalar(*SCALARS[name]) for name in ("id", "line", "locale", "time"))
+_ADDRESSES = {Channel.EMAIL: SCALARS["email"], Channel.SMS: SCALARS["phone"]}
+_ID, _LINE, _LOCALE, _TIME = (SCALARS[name] for name in ("id", "line", "locale", "time"))
 
 
 def _is_seconds(value: object) -> bool:

@@ -11,7 +11,7 @@ _ALPHABET = (
 _EXTENSION = "\f^{}\\[~]|€"
 _SEPTETS = dict.fromkeys(_ALPHABET, 1) | dict.fromkeys(_EXTENSION, 2)
 
-# What one message holds alone, and each part of several, of whose 140 octets the header takes 6 (TS 23.040, 9.2.3.24.1).
+# What one message holds alone, and each part of several: a header takes 6 of its 140 octets (TS 23.040, 9.2.3.24.1).
 _GSM_ALONE, _GSM_PART = 160, 153
 _UCS_ALONE, _UCS_PART = 70, 67
 

@@ -1,14 +1,14 @@
-"""What a value must look like to be said: the catalogue's scalar types, lists and records, and addresses."""
+"""What a value must look like to be said: the catalogue's scalar types, lists and records."""
 
 import re
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal, InvalidOperation
-from email.utils import parseaddr
 from typing import Any
 
 import msgspec
 
+from templates.addresses import MAX_EMAIL, is_email, is_fid, is_phone, read_phone
 from templates.envelope import Fault, is_identifier, read_time
 
 MAX_TEXT = 2000
@@ -16,13 +16,10 @@ MAX_LINE = 200
 # A mail that lists more is read by nobody, and takes the process longer to render than others may wait.
 MAX_LIST = 200
 MAX_LINK = 2000
-MAX_EMAIL = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 LARGEST_NUMBER = 10**15  # beyond, a float that became JSON no longer returns to the cent
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]")
 _BREAK = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_EMAIL = re.compile(r"[^\s@<>()\[\]\",;:\\]{1,64}@[^\s@<>()\[\]\",;:\\.]{1,63}(?:\.[^\s@<>()\[\]\",;:\\.]{1,63})+")
-_PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,4}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _DECIMAL = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,6})?")
@@ -80,25 +77,6 @@ def is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
-def is_email(value: object) -> bool:
-    """Tell whether a value can be an e-mail address: RFC 5321 without quoting, internationalised names allowed."""
-    return (
-        isinstance(value, str)
-        and len(value) <= MAX_EMAIL
-        and value.isprintable()
-        and _EMAIL.fullmatch(value) is not None
-    )
-
-
-def is_sender(value: object) -> bool:
-    """Tell whether a value can be a From header: an address, or a display name with one behind it (RFC 5322)."""
-    return isinstance(value, str) and value.isprintable() and is_email(parseaddr(value)[1])
-
-
-def is_phone(value: object) -> bool:
-    return isinstance(value, str) and _PHONE.fullmatch(value) is not None
-
-
 def is_locale(value: object) -> bool:
     """Tell whether a value has the form of a language tag (BCP 47); an underscore may stand for the hyphen."""
     return isinstance(value, str) and _LOCALE.fullmatch(value) is not None
@@ -115,35 +93,39 @@ def decimal_of(value: float | str) -> Decimal:
     return amount
 
 
-SCALARS: dict[str, tuple[Callable[[object], bool], str]] = {
-    "id": (is_identifier, "must be a string of 1 to 200 printable characters"),
-    "text": (is_text, f"must be a string of at most {MAX_TEXT} characters without controls"),
-    "line": (is_line, f"must be a string of at most {MAX_LINE} characters on one line"),
-    "integer": (is_integer, "must be a whole number"),
-    "number": (is_number, "must be a number"),
-    "amount": (is_amount, "must be a number, or a decimal in a string"),
-    "currency": (is_currency, "must be an ISO 4217 code such as GBP"),
-    "date": (is_date, "must be a date such as 2026-11-24"),
-    "time": (is_time, "must be an ISO 8601 time with an offset"),
-    "link": (is_link, "must be an http or https URL"),
-    "flag": (is_flag, "must be true or false"),
-    "email": (is_email, "must be an e-mail address: one @, a domain, at most 254 characters"),
-    "phone": (is_phone, "must be a phone number in E.164 form such as +442071838750"),
-    "locale": (is_locale, "must be a language tag such as en-GB"),
-}
-
-
 class Scalar(msgspec.Struct, frozen=True):
-    """One value of a named type."""
+    """One value of a named type, taken as it is; where there is a `form`, as that returns it (None: it is none)."""
 
     check: Callable[[object], bool]
     expected: str
+    form: Callable[[object], Any] | None = None
 
     def read(self, value: Any, path: str, faults: list[Fault]) -> Any:
-        if self.check(value):
+        if self.form is not None:
+            value = self.form(value)
+        if value is not None and (self.form is not None or self.check(value)):
             return value
         faults.append(Fault(path, self.expected))
         return None
+
+
+SCALARS = {
+    "id": Scalar(is_identifier, "must be a string of 1 to 200 printable characters"),
+    "text": Scalar(is_text, f"must be a string of at most {MAX_TEXT} characters without controls"),
+    "line": Scalar(is_line, f"must be a string of at most {MAX_LINE} characters on one line"),
+    "integer": Scalar(is_integer, "must be a whole number"),
+    "number": Scalar(is_number, "must be a number"),
+    "amount": Scalar(is_amount, "must be a number, or a decimal in a string"),
+    "currency": Scalar(is_currency, "must be an ISO 4217 code such as GBP"),
+    "date": Scalar(is_date, "must be a date such as 2026-11-24"),
+    "time": Scalar(is_time, "must be an ISO 8601 time with an offset"),
+    "link": Scalar(is_link, "must be an http or https URL"),
+    "flag": Scalar(is_flag, "must be true or false"),
+    "email": Scalar(is_email, f"must be an e-mail address: one @, a domain, at most {MAX_EMAIL} characters"),
+    "phone": Scalar(is_phone, "must be a phone number with its country code such as +442071838750", read_phone),
+    "fid": Scalar(is_fid, "must be a Firebase installation id: 22 letters, digits, - or _"),
+    "locale": Scalar(is_locale, "must be a language tag such as en-GB"),
+}
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -187,7 +169,7 @@ Shape = Scalar | Listing | Record
 def compile_shape(spec: object) -> Shape:
     """Compile a scalar's name, a list of one shape, or a mapping of names (`?` = may be absent). Raises ValueError."""
     if isinstance(spec, str) and spec in SCALARS:
-        return Scalar(*SCALARS[spec])
+        return SCALARS[spec]
     if isinstance(spec, list) and len(spec) == 1:
         return Listing(compile_shape(spec[0]))
     if isinstance(spec, dict) and spec and all(isinstance(name, str) for name in spec):

@@ -193,7 +193,7 @@ def messages_part() -> Iterator[str]:
 
 
 def shapes_part() -> Iterator[str]:
-    yield from table(("shape", "a value of it"), [(f"`{name}`", said) for name, (_, said) in SCALARS.items()])
+    yield from table(("shape", "a value of it"), [(f"`{name}`", scalar.expected) for name, scalar in SCALARS.items()])
 
 
 def status_messages_part() -> Iterator[str]:

@@ -199,7 +199,7 @@ def test_every_fault_of_a_payload_is_named_at_once(catalogue: Catalogue):
         "payload.orderDetails.totalAmount is required",
         "payload.userEmail is required",
         "payload.userId must be a string of 1 to 200 printable characters",
-        "payload.userPhoneNumber must be a phone number in E.164 form such as +442071838750",
+        "payload.userPhoneNumber must be a phone number with its country code such as +442071838750",
     ]
 
 

@@ -68,7 +68,7 @@ def test_segments_are_counted_as_they_are_sent(text: str, segments: int):
     assert segments_of(text) == segments
 
 
-@pytest.mark.parametrize("character", ["`", "\t", "ç", "’", "–", "…", "\u00a0", "ё", "中", "🎉", "\u200b"])
+@pytest.mark.parametrize("character", ["`", "\t", "ç", "\u2019", "\u2013", "…", "\u00a0", "ё", "中", "🎉", "\u200b"])
 def test_one_character_beyond_the_alphabet_makes_the_whole_of_it_ucs2(character: str):
     assert not is_gsm7(character)
     assert segments_of("a" * 70 + character) == 2
