@@ -8,8 +8,8 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 
 MAX_EMAIL = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 
-# What nearly every address looks like: 1 µs, where the library needs 40 to 230. Dots stand anywhere in the local part, as
-# some carriers hand such addresses out; in all else the library takes whatever this takes.
+# What nearly every address looks like: 1 µs, where the library needs 40 to 230. Dots stand anywhere in the local part,
+# as some carriers hand such addresses out; in all else the library takes whatever this takes.
 _LABEL = r"(?!..--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _NOWHERE = "|".join(map(re.escape, SPECIAL_USE_DOMAIN_NAMES))
 _PLAIN_EMAIL = re.compile(

@@ -1,8 +1,9 @@
-"""How money, days and links are written in a mail: the filters of the templates."""
+"""How money, days, moments and links are written: the filters of the templates."""
 
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 
+from templates.envelope import read_time
 from templates.shapes import decimal_of, is_link
 
 _SYMBOLS = {"GBP": "£", "EUR": "€", "USD": "$"}
@@ -42,8 +43,19 @@ def money(amount: float | str, currency: str) -> str:
 
 def day(value: str) -> str:
     """Write an ISO 8601 date as `24 November 2026`. Raises ValueError."""
-    moment = date.fromisoformat(value)
-    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
+    return _day(date.fromisoformat(value))
+
+
+def moment(value: str) -> str:
+    """Write an ISO 8601 time with an offset as `24 November 2026, 23:59 UTC`. Raises ValueError."""
+    read = read_time(value)
+    if read is None:
+        raise ValueError("not a time with an offset")
+    return f"{_day(read)}, {read:%H:%M} UTC"
+
+
+def _day(value: date) -> str:
+    return f"{value.day} {_MONTHS[value.month - 1]} {value.year}"
 
 
 def link(value: object) -> str:

@@ -12,7 +12,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ledger.values import Channel, Content, Mail, Personal, PushMessage, TextMessage
 from templates.files import MESSAGES, names_in, version_of
-from templates.formats import UnsafeLinkError, day, link, money
+from templates.formats import UnsafeLinkError, day, link, moment, money
 
 MAX_SUBJECT = 200
 MAX_BODY = 200_000
@@ -134,7 +134,7 @@ def _environment(messages: Path) -> ImmutableSandboxedEnvironment:
         auto_reload=False,
         cache_size=-1,
     )
-    environment.filters.update(money=money, day=day, link=link)
+    environment.filters.update(money=money, day=day, moment=moment, link=link)
     return environment
 
 
