@@ -161,6 +161,7 @@ def renderer_of(given: Parts) -> Renderer:
     return Renderer(
         sender=given.catalogue.sender,
         sms_sender=given.settings.sms_sender,
+        segments=given.catalogue.sms_segments,
         messages=_messages(given.settings),
         default_locale=given.catalogue.locale,
     )

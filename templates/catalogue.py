@@ -48,6 +48,14 @@ class Catalogue:
         """The message types that it knows, without versions."""
         return self._known
 
+    @property
+    def sms_segments(self) -> Mapping[str, int]:
+        """How many segments an SMS may have, by template; the most that any kind with that template allows."""
+        most: dict[str, int] = {}
+        for kind in self.kinds.values():
+            most[kind.template] = max(kind.sms_segments, most.get(kind.template, 0))
+        return most
+
     def wanted(self, envelope: Envelope, *, channels: Collection[Channel]) -> list[Wanted]:
         """Return what a message asks for on the channels that are served; nothing at all is an answer too.
 

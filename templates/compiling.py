@@ -8,7 +8,7 @@ from ledger.values import Channel, Fallback
 from templates.declarations import Checker, Document, NotificationDeclaration, RuleDeclaration, Where, duration
 from templates.entries import LONGEST, Field, Kind, Rule
 from templates.expressions import Expression, compile_expression
-from templates.files import version_of
+from templates.files import missing, version_of
 from templates.shapes import SCALARS, Scalar, Shape, compile_record
 
 _ADDRESSES = {Channel.EMAIL: SCALARS["email"], Channel.SMS: SCALARS["phone"]}
@@ -31,6 +31,9 @@ def compile_kinds(document: Document, *, digest: str, messages: Path, checker: C
         after = checker.attempt((*where, "expires_after"), duration, declared.expires_after)
         data = checker.attempt((*where, "data"), compile_record, declared.data)
         template = declared.template or name
+        version = version_of(messages, template)
+        if version:
+            _check_words(where, declared, checker, folder=messages, template=template, locale=document.locale)
         if after is not None and data is not None:
             kinds[name] = Kind(
                 type=name,
@@ -39,9 +42,10 @@ def compile_kinds(document: Document, *, digest: str, messages: Path, checker: C
                 doubt=declared.doubt,
                 channels=tuple(declared.channels),
                 fallback=_fallback(where, declared, checker),
+                sms_segments=declared.sms_segments,
                 expires_after=after,
                 template=template,
-                template_version=version_of(messages, template),
+                template_version=version,
                 retention=declared.retention,
                 data=data,
                 references=tuple(declared.references.items()),
@@ -105,6 +109,16 @@ def _fallback(where: Where, declared: NotificationDeclaration, checker: Checker)
         return None
     after = checker.attempt((*where, "fallback", "after"), duration, declared.fallback.after)
     return Fallback(declared.fallback.channel, after) if after is not None else None
+
+
+def _check_words(
+    where: Where, declared: NotificationDeclaration, checker: Checker, *, folder: Path, template: str, locale: str
+) -> None:
+    """A kind without any words is on its way, and ends as suppressed; one with words for half its channels is wrong."""
+    fallback = [declared.fallback.channel] if declared.fallback is not None else []
+    for channel in (*declared.channels, *fallback):
+        for file in missing(folder, template, channel, locale=locale):
+            checker.fault((*where, "channels"), f"{channel} needs {template}/{locale}/{file}, which is not there")
 
 
 class _Compiler:

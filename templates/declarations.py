@@ -47,6 +47,7 @@ class NotificationDeclaration(msgspec.Struct, frozen=True, forbid_unknown_fields
     template: Name | None = None
     retention: Literal["standard"] = "standard"
     fallback: Fallback | None = None
+    sms_segments: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
     data: dict[str, Any] = {}
     references: dict[Name, str] = {}
 

@@ -23,6 +23,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     doubt: DoubtPolicy
     channels: tuple[Channel, ...]
     fallback: Fallback | None
+    sms_segments: int
     expires_after: timedelta
     template: str
     template_version: str
