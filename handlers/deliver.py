@@ -25,6 +25,7 @@ from ledger.status import Evidence
 from ledger.values import Channel, Outcome, Personal, Postponed
 from providers.contract import Provider, Sending
 from providers.guard import Admission, Route, Token
+from templates.addresses import country_of
 from templates.rendering import Rendered, Renderer, RenderError
 
 SET_ASIDE_AFTER = 5
@@ -80,7 +81,8 @@ class Deliver:
         personal = requested.personal
         if not isinstance(personal, Personal):
             raise KeyMissingError("the key of the person's data is not there")
-        verdict = judge(requested, personal.address, self._allowed, loaded.suppression)
+        country = country_of(personal.address or "") if self.channel is Channel.SMS else None
+        verdict = judge(requested, personal.address, self._allowed, loaded.suppression, country=country)
         if isinstance(verdict, Suppress):
             said = (verdict.rule, POLICY_VERSION, verdict.inputs)
             await self._record(lease, loaded, lambda state, at: notification.suppress(state, said, at))

@@ -4,7 +4,7 @@ import msgspec
 
 from ledger.notification import Requested
 from ledger.suppression import Listed, Suppression
-from ledger.values import Category
+from ledger.values import Category, Channel
 
 VERSION = "2026-11-22"
 
@@ -24,20 +24,33 @@ Verdict = Send | Suppress
 
 
 class AllowList(msgspec.Struct, frozen=True):
-    """Who this installation may write to: addresses and domains, or everyone (`*`)."""
+    """Who this installation may write to: addresses and domains, or everyone (`*`).
+
+    An SMS goes only to numbers of `countries` (ISO 3166), `*` = of every country and of none.
+    """
 
     entries: frozenset[str]
+    countries: frozenset[str] = frozenset({"*"})
 
     def allows(self, address: str) -> bool:
         """Whether an address, or its domain, is on the list."""
         address = address.lower()
         return "*" in self.entries or address in self.entries or address.rpartition("@")[2] in self.entries
 
+    def allows_country(self, country: str | None) -> bool:
+        """Whether numbers of a country may be written to; None stands for a number that belongs to none."""
+        return "*" in self.countries or country in self.countries
+
 
 def judge(
-    requested: Requested, address: str | None, allowed: AllowList, suppression: Suppression | None = None
+    requested: Requested,
+    address: str | None,
+    allowed: AllowList,
+    suppression: Suppression | None = None,
+    *,
+    country: str | None = None,
 ) -> Verdict:
-    """Apply the rules in their order; the first that forbids decides."""
+    """Apply the rules in their order; the first that forbids decides. `country` is that of a phone number."""
     if not requested.template_version:
         return Suppress("no_template", {"template": requested.template, "locale": requested.locale})
     if suppression is not None and suppression.applies is not None:
@@ -48,6 +61,8 @@ def judge(
         return Suppress("no_address", {"channel": requested.channel.value})
     if not allowed.allows(address):
         return Suppress("not_allowed_here", {"address_hash": requested.address_hash or ""})
+    if requested.channel is Channel.SMS and not allowed.allows_country(country):
+        return Suppress("country_not_allowed", {"country": country or "none"})
     return Send()
 
 

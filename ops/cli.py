@@ -23,9 +23,8 @@ from ops.logs import configure
 from ops.migrations import migrate as bring_up_to_date
 from ops.secrets import SCOPES, secrets_in
 from ops.settings import DOTENV, Settings, described, load, require
-from ops.wiring import ROLES, Parts, parts
+from ops.wiring import ROLES, Parts, catalogue_of, parts
 from templates.catalogue import describe
-from templates.catalogue import load as load_catalogue
 from templates.declarations import CatalogueError
 from templates.envelope import MessageRejectedError, UnknownMessageError
 
@@ -227,8 +226,9 @@ def catalogue() -> None:
 @catalogue.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 def check(file: Path | None) -> None:
-    """Check a catalogue, ours by default, and say what each message makes."""
-    for line in describe(load_catalogue(file), channels=_settings().served()):
+    """Check a catalogue, ours by default, with its templates, and say what each message makes."""
+    given = _settings()
+    for line in describe(catalogue_of(given, file), channels=given.served()):
         click.echo(line)
 
 
@@ -238,7 +238,8 @@ def check(file: Path | None) -> None:
 def try_(file: Any, *, as_json: bool) -> None:
     """Read one message from a file and show what it would make, without storing anything."""
     try:
-        _, wanted = load_catalogue().read(file.read(), now=answers.local_now(), channels=_settings().served())
+        given = _settings()
+        _, wanted = catalogue_of(given).read(file.read(), now=answers.local_now(), channels=given.served())
     except (MessageRejectedError, UnknownMessageError) as exc:
         raise OperationError(str(exc)) from exc
     told = [answers.of_wanted(one) for one in wanted]

@@ -15,6 +15,7 @@ from msgspec import Meta
 from ledger.values import Channel
 from ops.errors import SettingsError
 from providers.smtp_url import Relay, RelayUrlError
+from templates.addresses import COUNTRIES
 
 DOTENV = Path(".env")
 _KEY_BYTES = 32
@@ -111,6 +112,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sms_sender: Annotated[
         str, Meta(description="Who an SMS comes from: a number, a name, or a messaging service of the provider.")
     ] = ""
+    sms_countries: Annotated[
+        str,
+        Meta(
+            description="The countries whose numbers an SMS may go to: ISO 3166 codes such as GB, separated by commas; "
+            "`*` = every one. Others end as suppressed."
+        ),
+    ] = "*"
     catalogue: Annotated[str, Meta(description="Another catalogue file than the one that is shipped.")] = ""
     templates: Annotated[str, Meta(description="Another folder of templates than the one that is shipped.")] = ""
     host: Annotated[str, Meta(description="The address that the HTTP API listens on.")] = "127.0.0.1"
@@ -137,6 +145,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def served(self) -> frozenset[Channel]:
         """Return CHANNELS as a set."""
         return frozenset(Channel(name) for name in _listed(self.channels))
+
+    def countries(self) -> frozenset[str]:
+        """Return SMS_COUNTRIES as a set."""
+        return frozenset(_listed(self.sms_countries.upper()))
 
     def topics(self) -> frozenset[str]:
         """Return SES_TOPIC_ARNS as a set."""
@@ -284,6 +296,7 @@ _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("key_encryption_key", lambda text: all(map(_is_key, _listed(text))), "must be 32 bytes in base64, or two of them"),
     ("identity_key", lambda text: not text or _is_key(text), "must be 32 bytes in base64"),
     ("channels", lambda text: _is_some_of(text, set(Channel)), "must be some of email, sms, push"),
+    ("sms_countries", lambda text: _is_some_of(text.upper(), COUNTRIES | {"*"}), "must be ISO 3166 codes, or *"),
     (
         "log_level",
         lambda text: text.lower() in {"debug", "info", "warning", "error"},

@@ -103,7 +103,7 @@ async def parts(settings: Settings, *, listen: bool = False) -> AsyncIterator[Pa
         Info("notification_build", "What runs here.", registry=registry).info(
             {"version": version("notification-ledger")}
         )
-        known = load(Path(settings.catalogue) if settings.catalogue else None, messages=_messages(settings))
+        known = catalogue_of(settings)
         set_aside = SetAside(store, keys, identity)
         yield Parts(
             settings=settings,
@@ -118,6 +118,12 @@ async def parts(settings: Settings, *, listen: bool = False) -> AsyncIterator[Pa
             take_in=TakeIn(ledger, known, channels=settings.served()),
             receive=Receive(ledger, set_aside, metrics),
         )
+
+
+def catalogue_of(settings: Settings, file: Path | None = None) -> Catalogue:
+    """Load the installation's catalogue, or another file of one, with the installation's templates."""
+    named = Path(settings.catalogue) if settings.catalogue else None
+    return load(file or named, messages=_messages(settings))
 
 
 def _messages(settings: Settings) -> Path:
@@ -221,7 +227,7 @@ class Roles:
         """Deliver one channel; each has slots and providers of its own, and none waits for another's (promise I21)."""
         given, settings = self._parts, self._parts.settings
         route = await open_route(channel, settings, given.ledger.store.connection)
-        allowed = AllowList(settings.allow_list())
+        allowed = AllowList(settings.allow_list(), settings.countries())
         deliver = Deliver(given.ledger, renderer, route, allowed=allowed, metrics=given.metrics)
         worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, slots=settings.delivery_slots)
         task = self._watch(worker.run(), f"deliver {channel}")

@@ -17,6 +17,8 @@ _PLAIN_EMAIL = re.compile(
 )
 # What people put between digits. The library reads much more (letters, extensions, `tel:`), which is a mistake here.
 _PHONE = re.compile(r"\+[0-9 ()./-]{6,30}", re.ASCII)
+# The countries that country_of can tell.
+COUNTRIES = frozenset(phonenumbers.SUPPORTED_REGIONS)
 _FID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from ledger.policy import AllowList, Send, Suppress, judge
 from ledger.suppression import Reason
-from ledger.values import Category
+from ledger.values import Category, Channel
 from tests.unit.ledger.samples import at, requested
 from tests.unit.ledger.test_suppression import BOUNCED, suppressed
 
@@ -66,6 +66,16 @@ def test_the_first_rule_that_forbids_decides():
         "no_consent",
         "no_address",
     ]
+
+
+def test_an_sms_goes_only_to_the_countries_that_are_allowed():
+    allowed = AllowList(frozenset({"*"}), frozenset({"GB", "FR"}))
+    sms = requested(channel=Channel.SMS)
+    assert judge(sms, "+442071838750", allowed, country="GB") == Send()
+    assert judge(sms, "+12125552368", allowed, country="US") == Suppress("country_not_allowed", {"country": "US"})
+    assert judge(sms, "+881612345678", allowed, country=None) == Suppress("country_not_allowed", {"country": "none"})
+    assert judge(sms, "+881612345678", EVERYONE, country=None) == Send()
+    assert judge(requested(channel=Channel.PUSH), "an-id", allowed) == Send()
 
 
 @pytest.mark.parametrize(
