@@ -59,6 +59,10 @@ def judge(
         return Suppress("no_consent", {"category": requested.category.value, "consent": "none recorded"})
     if address is None:
         return Suppress("no_address", {"channel": requested.channel.value})
+    return _judge_address(requested, address, allowed, country)
+
+
+def _judge_address(requested: Requested, address: str, allowed: AllowList, country: str | None) -> Verdict:
     if not allowed.allows(address):
         return Suppress("not_allowed_here", {"address_hash": requested.address_hash or ""})
     if requested.channel is Channel.SMS and not allowed.allows_country(country):

@@ -1,5 +1,6 @@
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,8 +89,10 @@ def test_a_push_is_wanted_without_an_address(catalogue: Catalogue):
     assert [(found.recipient, found.personal.address) for found in push] == [(ADA, None)]
 
 
-def test_a_template_that_is_not_there_yet_has_no_version(catalogue: Catalogue):
-    (found,) = wanted(catalogue, sample("RefundProcessedEvent"))
+def test_every_kind_has_words_and_one_that_has_none_yet_has_no_version(catalogue: Catalogue, tmp_path: Path):
+    assert all(kind.template_version for kind in catalogue.kinds.values())
+    nothing = load(messages=tmp_path)
+    (found,) = wanted(nothing, sample("RefundProcessedEvent"))
     assert (found.template, found.template_version) == ("refund_processed", "")
 
 
@@ -264,11 +267,13 @@ def test_the_digest_is_the_same_in_every_process(catalogue: Catalogue):
     assert load().digest == catalogue.digest
 
 
-def test_the_check_shows_what_is_not_served_yet(catalogue: Catalogue):
+def test_the_check_shows_what_is_not_served_yet(catalogue: Catalogue, tmp_path: Path):
     lines = describe(catalogue, channels=EMAIL)
     assert len(lines) == 17
+    nothing = describe(load(messages=tmp_path), channels=EMAIL)
     assert (
-        "OrderDeliveredEvent.v1 -> order_delivered: email, push (not served yet); no template yet: suppressed" in lines
+        "OrderDeliveredEvent.v1 -> order_delivered: email, push (not served yet); no template yet: suppressed"
+        in nothing
     )
     assert any(line.startswith("PaymentFailedEvent.v1 -> payment_failed: email, sms after 0:15:00") for line in lines)
     version = catalogue.kinds["welcome"].template_version[:12]

@@ -133,6 +133,59 @@ def test_a_fault_of_a_notification_is_named(tmp_path: Path, line: str, fault: st
     assert any(fault in found for found in faults(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("channels", "files", "faults_are"),
+    [
+        ("[email]", ["subject.txt", "body.html", "body.txt"], []),
+        ("[email]", ["subject.txt", "body.txt"], ["email needs hello/en/body.html"]),
+        ("[email, sms]", ["subject.txt", "body.html", "body.txt"], ["sms needs hello/en/sms.txt"]),
+        ("[push]", ["push_title.txt"], ["push needs hello/en/push_body.txt"]),
+        ("[push]", ["push_title.txt", "push_body.txt"], []),
+        (
+            "[push]\n    fallback: {channel: sms, after: 5m}",
+            ["push_title.txt", "push_body.txt"],
+            ["sms needs hello/en/"],
+        ),
+        ("[sms]", ["readme.md"], ["sms needs hello/en/sms.txt"]),
+    ],
+)
+def test_a_template_that_has_words_has_them_for_every_channel(
+    tmp_path: Path, channels: str, files: list[str], faults_are: list[str]
+):
+    folder = tmp_path / "hello" / "en"
+    folder.mkdir(parents=True)
+    for name in files:
+        (folder / name).write_text("Hello")
+    path = tmp_path / "catalogue.yaml"
+    path.write_text(
+        "sender: a@b.example\nlocale: en\nmessages: {}\nnotifications:\n  hello:\n    category: transactional\n"
+        f"    lane: normal\n    doubt: resend\n    channels: {channels}\n"
+    )
+    try:
+        load(path, messages=tmp_path)
+        found = []
+    except CatalogueError as error:
+        found = error.faults
+    assert len(found) == len(faults_are)
+    for fault, part in zip(found, faults_are, strict=True):
+        assert fault.startswith(f"line 9: notifications.hello.channels: {part}")
+
+
+def test_words_in_another_language_than_the_catalogues_are_not_enough(tmp_path: Path):
+    folder = tmp_path / "hello" / "fr"
+    folder.mkdir(parents=True)
+    for name in ("subject.txt", "body.html", "body.txt"):
+        (folder / name).write_text("Bonjour")
+    assert len(faults(tmp_path, GOOD)) == 3
+    assert loaded(tmp_path, GOOD.replace("locale: en", "locale: fr")).kinds["hello"].template_version
+
+
+@pytest.mark.parametrize("segments", ["0", "11", "many"])
+def test_an_sms_has_one_to_ten_segments(tmp_path: Path, segments: str):
+    text = GOOD.replace("channels: [email]\n", f"channels: [email]\n        sms_segments: {segments}\n")
+    assert "sms_segments" in faults(tmp_path, text)[0]
+
+
 def test_all_faults_come_at_once_in_the_order_of_the_file(tmp_path: Path):
     text = GOOD.replace("locale: en", "locale: 7").replace("normal", "slow").replace("payload.userId", "x")
     lines = [int(line.split(":")[0].removeprefix("line ")) for line in faults(tmp_path, text + "    other: 1\n")]
