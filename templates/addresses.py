@@ -19,7 +19,8 @@ _PLAIN_EMAIL = re.compile(
 _PHONE = re.compile(r"\+[0-9 ()./-]{6,30}", re.ASCII)
 # The countries that country_of can tell.
 COUNTRIES = frozenset(phonenumbers.SUPPORTED_REGIONS)
-_FID = re.compile(r"[A-Za-z0-9_-]{22}")
+# Firebase makes them 22 characters long and does not promise it; a registration token has a colon, and over 100.
+_FID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def is_email(value: object) -> bool:
@@ -81,5 +82,5 @@ def country_of(number: str) -> str | None:
 
 
 def is_fid(value: object) -> bool:
-    """Tell whether a value is a Firebase installation id: 22 characters of base64url."""
+    """Tell whether a value can be a Firebase installation id, which is no registration token."""
     return isinstance(value, str) and _FID.fullmatch(value) is not None

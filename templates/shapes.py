@@ -123,7 +123,7 @@ SCALARS = {
     "flag": Scalar(is_flag, "must be true or false"),
     "email": Scalar(is_email, f"must be an e-mail address: one @, a domain, at most {MAX_EMAIL} characters"),
     "phone": Scalar(is_phone, "must be a phone number with its country code such as +442071838750", read_phone),
-    "fid": Scalar(is_fid, "must be a Firebase installation id: 22 letters, digits, - or _"),
+    "fid": Scalar(is_fid, "must be a Firebase installation id: at most 64 letters, digits, - or _"),
     "locale": Scalar(is_locale, "must be a language tag such as en-GB"),
 }
 
