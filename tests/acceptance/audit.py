@@ -104,8 +104,11 @@ class Audit:
                 yield f"I10 {stream}: versions with gaps, or not in the order of positions"
 
     def _origin(self) -> Iterator[str]:
+        known = {f"intake:{key}" for key in self.intake} | {
+            f"fallback:{stream}" for stream, state in self.states.items() if state.fell_back_to
+        }
         for stream, state in self.states.items():
-            if state.requested.cause.removeprefix("intake:") not in self.intake:
+            if state.requested.cause not in known:
                 yield f"I4 {stream}: traces to no message"
 
     def _attempts(self) -> Iterator[str]:

@@ -14,7 +14,7 @@ from ledger.agenda import Claim
 from ledger.ledger import Ledger, Loaded
 from ledger.policy import AllowList
 from ledger.status import Status
-from ledger.values import Lane, Report, ReportKind
+from ledger.values import Channel, Lane, Personal, Report, ReportKind
 from providers.fakes.ses import FakeSes
 from providers.guard import Gate, Route
 from providers.ses import Ses
@@ -74,3 +74,23 @@ async def test_i07_what_was_read_before_a_suppression_is_not_sent_after_it(
     assert now_known.state.attempts == ()
     await handle(deliver, now_known)
     assert (await read(ledger, second.stream)).state.status is Status.SUPPRESSED
+
+
+async def test_i06_a_mail_that_is_refused_falls_back_to_one_sms_whoever_handles_it(
+    ledger: Ledger, database: Database, deliver: Deliver, application: Connection
+):
+    failed = message("PaymentFailedEvent", userEmail="refused@sandbox.example", userPhoneNumber="+442071838750")
+    await take_in(database.url, [failed], CHANNELS="email,sms")
+    ((stream,),) = await rows(application, STREAMS)
+    await handle(deliver, await read(ledger, stream))
+    refused = await read(ledger, stream)
+    assert refused.state.status is Status.FAILED
+    await asyncio.gather(handle(deliver, refused), handle(deliver, refused))
+    first, second = [await read(ledger, stream) for (stream,) in await rows(application, STREAMS)]
+    assert (first.state.fell_back_to, second.state.requested.fallback_of) == (second.stream, first.stream)
+    instead = second.state.requested
+    assert (instead.channel, instead.cause) == (Channel.SMS, f"fallback:{first.stream}")
+    assert isinstance(instead.personal, Personal)
+    assert instead.personal.address == "+442071838750"
+    assert instead.address_hash == ledger.identity.address_hash("+442071838750")
+    assert await rows(application, "SELECT notification, channel FROM ledger.agenda") == [(second.stream, "sms")]
