@@ -71,19 +71,22 @@ class Ingest:
                 failures += 1
 
     async def _consume_all(self) -> None:
-        connection = await aio_pika.connect(self._url, timeout=10)
-        async with connection:
+        # What is urgent has a connection of its own: else it waits behind all that the broker has sent of the rest.
+        async with (
+            await aio_pika.connect(self._url, timeout=10) as ahead,
+            await aio_pika.connect(self._url, timeout=10) as connection,
+        ):
             async with asyncio.timeout(_ANSWERS_WITHIN):
                 await declare(connection)
-            handlers: dict[str, Callable[[Sequence[AbstractIncomingMessage]], Awaitable[None]]] = {
-                URGENT: self._handle,
-                NORMAL: self._handle,
-                DEAD: self._bury,
-            }
-            consumers = [_Consumer(queue, handle, self._stopping) for queue, handle in handlers.items()]
+            urgent, normal, dead = (
+                _Consumer(URGENT, self._handle, self._stopping),
+                _Consumer(NORMAL, self._handle, self._stopping),
+                _Consumer(DEAD, self._bury, self._stopping),
+            )
+            runs = [urgent.run(ahead), normal.run(connection), dead.run(connection)]
             self._metrics.broker_connected.set(1)
             try:
-                await _together([*(each.run(connection) for each in consumers), self._measure(connection, consumers)])
+                await _together([*runs, self._measure(connection, [urgent, normal, dead])])
             finally:
                 self._metrics.broker_connected.set(0)
 
