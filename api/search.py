@@ -20,6 +20,7 @@ from ledger.status import Status
 from ledger.values import Category, Channel, Personal
 from projections.notification_log import LogRow
 from projections.notification_search import CursorError, Filters, search
+from templates.addresses import read_phone
 from templates.envelope import Fault, MessageRejectedError, read_object, shown
 
 LIMIT = 50
@@ -105,6 +106,11 @@ async def _found(services: Services, asked: Parameters) -> Found:
     return Found([_listed(row, keys) for row in page.rows], page.cursor)
 
 
+def _hash(services: Services, address: str) -> str:
+    """Numbers are kept in E.164; whoever searches may write them as on a letterhead."""
+    return services.ledger.identity.address_hash(read_phone(address.strip()) or address)
+
+
 def _filters(services: Services, asked: Parameters) -> Filters:
     address = asked.text("recipient")
     return Filters(
@@ -117,7 +123,7 @@ def _filters(services: Services, asked: Parameters) -> Filters:
         correlation_id=asked.text("correlation_id"),
         message_id=asked.text("message_id"),
         provider_message_id=asked.text("provider_message_id"),
-        address_hash=None if address is None else services.ledger.identity.address_hash(address),
+        address_hash=None if address is None else _hash(services, address),
         since=asked.time("from"),
         until=asked.time("to"),
     )

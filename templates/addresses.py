@@ -28,7 +28,7 @@ def is_email(value: object) -> bool:
 
     Nobody is asked: neither a name server nor a mail server.
     """
-    if not isinstance(value, str) or len(value) > MAX_EMAIL or not value.isprintable():
+    if not isinstance(value, str) or len(value) > MAX_EMAIL:
         return False
     if _PLAIN_EMAIL.fullmatch(value):
         return True

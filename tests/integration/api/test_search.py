@@ -3,10 +3,14 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
+from handlers.intake import TakeIn, TakenIn
 from ledger.follower import Follower, caught_up
+from ledger.values import Channel
 from projections.notification_log import NotificationLog
+from templates.catalogue import load
 from tests.integration.api.conftest import Service
 from tests.integration.api.deliveries import message, posted, sent
 from tests.support.postgres import Database
@@ -70,6 +74,17 @@ async def test_notifications_are_found_by_an_address_in_any_spelling(listed: Ser
     await up_to_date(listed)
     reply = await listed.client.post("/v1/notifications/search", json={"recipient": " ADA@Example.COM."})
     assert [each["id"] for each in reply.json()["notifications"]] == [stream]
+
+
+async def test_notifications_are_found_by_a_number_in_any_spelling(listed: Service):
+    take_in = TakeIn(listed.ledger, load(), channels={Channel.SMS})
+    coded = message("TwoFactorAuthCodeEvent", phoneNumber="+44 20 7183 8750")
+    (taken,) = await take_in.messages([msgspec.json.encode(coded)], by="test")
+    assert isinstance(taken, TakenIn)
+    await up_to_date(listed)
+    for number in ("+442071838750", " +44 (0)20 7183-8750"):
+        reply = await listed.client.post("/v1/notifications/search", json={"recipient": number})
+        assert [each["id"] for each in reply.json()["notifications"]] == list(map(str, taken.notifications))
 
 
 async def test_an_address_never_stands_in_a_url(listed: Service):

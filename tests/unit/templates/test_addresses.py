@@ -77,6 +77,8 @@ LABELS = st.text(alphabet="aZ0-_é", max_size=6)
     st.lists(LABELS, min_size=1, max_size=5).map(".".join),
     st.sampled_from(["com", "test", "LOCAL", "onion", "arpa", "c", "c0m", "xn--p1ai", "ab--cd", "中国"]),
 )
+@example("a", "ab--c", "com")
+@example("a", "xn--a", "com")
 @example("a" * 64, "a." * 92 + "a", "com")
 @example("a" * 64, "a." * 93 + "a", "com")
 def test_what_is_taken_by_the_short_way_is_what_the_library_takes(local: str, domain: str, top: str):

@@ -84,6 +84,11 @@ def test_an_sms_needs_a_phone_number_to_be_asked_for(catalogue: Catalogue):
         assert [notification.channel for notification in found] == [Channel.EMAIL]
 
 
+def test_a_number_is_kept_in_e164(catalogue: Catalogue):
+    (found,) = wanted(catalogue, sample("TwoFactorAuthCodeEvent", phoneNumber="+44 20 7183 8750"), ALL)
+    assert found.personal.address == "+442071838750"
+
+
 def test_a_push_is_wanted_without_an_address(catalogue: Catalogue):
     push = wanted(catalogue, sample("OrderDeliveredEvent"), {Channel.PUSH})
     assert [(found.recipient, found.personal.address) for found in push] == [(ADA, None)]

@@ -64,6 +64,12 @@ def test_the_channels_with_an_address_are_used_when_none_is_named(catalogue: Cat
     assert found[0].references == {"order": "o-1"}
 
 
+def test_a_number_is_kept_in_e164(catalogue: Catalogue):
+    asked = request(type="order_confirmed", data=wanted_data(), recipient={"phone": "+44 (0)20 7183-8750"})
+    _, (found,) = catalogue.read_request(asked, now=NOW, channels=set(Channel))
+    assert found.personal.address == "+442071838750"
+
+
 def wanted_data() -> dict[str, Any]:
     return {"orderId": "o-1", "items": [], "totalAmount": "27.00", "currency": "GBP"}
 

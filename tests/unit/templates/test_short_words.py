@@ -203,11 +203,14 @@ def test_controls_and_overrides_do_not_get_through_and_lines_stay_lines(own: Pat
     assert note(own, Channel.PUSH, words=words).content == PushMessage("a b c gnp.exe d", "a\nb c gnp.exe\nd")
 
 
-@pytest.mark.parametrize(("length", "segments"), [(154, 1), (155, 2), (453, 3)])
+@pytest.mark.parametrize(("length", "segments"), [(154, 1), (155, 2), (453, 3), (454, 4)])
 def test_an_sms_may_be_as_long_as_its_kind_allows(own: Path, length: int, segments: int):
     content = note(own, Channel.SMS, segments=segments, words="x" * length).content
     assert isinstance(content, TextMessage)
     assert segments_of(content.text) == segments
+    if segments > 1:
+        with pytest.raises(RenderError, match=f"too_many_segments .{segments}, where {segments - 1} may be"):
+            note(own, Channel.SMS, segments=segments - 1, words="x" * length)
 
 
 @pytest.mark.parametrize(
