@@ -29,6 +29,8 @@ from providers.fakes.smtp import FakeSmtp
 HOST = "127.0.0.1"
 TOPIC = "arn:aws:sns:eu-west-1:000000000000:notification-ledger-sandbox"
 _MAGIC = ("success", "bounce", "soft-bounce", "complaint", "throttled", "refused")
+# Taken and delivered, taken and not delivered, refused: the magic numbers of the fake.
+_NUMBERS = ("+15005550001", "+15005550003", "+15005550002")
 
 
 def run(*, data: Path, port: int, demo: int) -> None:
@@ -135,16 +137,22 @@ async def _post_demo(url: str, token: str, count: int) -> None:
     headers = {"Authorization": f"Bearer {token}"}
     async with aiohttp.ClientSession(headers=headers) as session:
         for number in range(count):
-            message = _now(samples[number % len(samples)], _MAGIC[number // len(samples) % len(_MAGIC)])
+            message = _now(samples[number % len(samples)], number // len(samples))
             async with session.post(f"{url}/v1/messages", data=msgspec.json.encode(message)) as reply:
                 await reply.read()
 
 
-def _now(sample: dict[str, Any], magic: str) -> dict[str, Any]:
-    payload = {
-        key: f"{magic}+{str(value).partition('@')[0]}@sandbox.example"
-        if key in {"emailAddress", "userEmail"}
-        else value
-        for key, value in sample["payload"].items()
-    }
+def _now(sample: dict[str, Any], turn: int) -> dict[str, Any]:
+    """Return a sample as news; each turn of all samples goes to addresses that show another path."""
+    payload = {key: _magic(key, value, turn) for key, value in sample["payload"].items()}
     return {**sample, "messageId": str(uuid4()), "timestamp": datetime.now(UTC).isoformat(), "payload": payload}
+
+
+def _magic(key: str, value: Any, turn: int) -> Any:
+    match key:
+        case "emailAddress" | "userEmail":
+            return f"{_MAGIC[turn % len(_MAGIC)]}+{str(value).partition('@')[0]}@sandbox.example"
+        case "phoneNumber" | "userPhoneNumber":
+            return _NUMBERS[turn % len(_NUMBERS)]
+        case _:
+            return value
