@@ -240,7 +240,7 @@ _ARRIVED = frozenset({Evidence.DELIVERED, Evidence.OPENED, Evidence.CLICKED, Evi
 # Whoever ended it so wants nobody to be told, on no channel.
 _NOBODY_IS_TOLD = frozenset({Status.EXPIRED, Status.CANCELLED})
 # Rules (ledger/policy.py) that forbid this address, not to tell the person.
-_OF_THE_ADDRESS = frozenset({"suppressed_address", "no_address", "no_usable_address"})
+_OF_THE_ADDRESS = frozenset({"suppressed_address", "no_address", "no_usable_address", "country_not_allowed"})
 _EVIDENCE_OF: dict[type, Evidence] = {
     Delivered: Evidence.DELIVERED,
     Bounced: Evidence.BOUNCED,

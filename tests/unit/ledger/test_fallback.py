@@ -103,6 +103,13 @@ def test_a_rule_that_forbids_to_tell_the_person_forbids_the_fallback_too():
     assert n.next_due(state) is None
 
 
+def test_a_number_of_a_country_that_is_not_written_to_falls_back_at_once():
+    mail = Fallback(Channel.EMAIL, timedelta(seconds=IN_TIME))
+    state = given(requested(channel=Channel.SMS, fallback=mail))
+    state = then(state, n.suppress(state, ("country_not_allowed", "p", {"country": "US"}), origin(1)))
+    assert fell_back(state, 1).reason == "suppressed"
+
+
 def test_what_has_expired_does_not_fall_back():
     state = given(requested(fallback=SMS, expires_at=at(IN_TIME)))
     assert not n.falls_back(state, at(IN_TIME))
