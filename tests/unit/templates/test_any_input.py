@@ -39,8 +39,7 @@ def answer(text: bytes) -> str:
     except (MessageRejectedError, UnknownMessageError) as error:
         return str(error)
     for wanted in found:
-        if wanted.channel is Channel.EMAIL and wanted.template_version:
-            RENDERER.render(wanted.template, wanted.channel, locale=wanted.locale, personal=wanted.personal)
+        RENDERER.render(wanted.template, wanted.channel, locale=wanted.locale, personal=wanted.personal)
     return ""
 
 
