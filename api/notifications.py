@@ -19,9 +19,10 @@ from api.schemas import Moment, Why
 from api.services import Call, Services, services_of
 from handlers.hold import NoSuchNotificationError, NotHeldError, release
 from ledger.errors import UnknownTopicError
+from ledger.ids import is_standing
 from ledger.keys import DataKey
-from ledger.mapping import FactMapper, unseal
-from ledger.notification import NotificationFact, Requested, State, fold
+from ledger.mapping import FactMapper, StoredFact, of_notification, unseal
+from ledger.notification import Requested, State, fold
 from ledger.store import Row
 from ledger.values import REDACTED, Content, Personal, Redacted
 
@@ -45,7 +46,7 @@ async def get_notification(request: Call, notification_id: FromPath[UUID]) -> vi
     asked.done()
     services, unmasked = services_of(request), Scope.PII in request.user.scopes
     rows = _until(await _rows(services, notification_id), version=version, at=at)
-    facts = [_MAPPER.decode(row.topic, row.state) for row in rows]
+    facts = [of_notification(_MAPPER.decode(row.topic, row.state)) for row in rows]
     state = fold(facts)
     if state is None or (version is not None and version > state.version):
         raise ProblemError(NOT_FOUND, "the notification was not there, or not at this version")
@@ -139,7 +140,7 @@ def _said(content: Content, digest: bytes) -> SaidContent:
 
 
 async def _rows(services: Services, notification_id: FromPath[UUID]) -> list[Row]:
-    rows = await services.ledger.store.load([notification_id])
+    rows = [] if is_standing(notification_id) else await services.ledger.store.load([notification_id])
     if not rows:
         raise ProblemError(NOT_FOUND, "no such notification")
     return rows
@@ -152,14 +153,14 @@ def _until(rows: Sequence[Row], *, version: int | None, at: datetime | None) -> 
     return [row for row in rows if version is None or row.version <= version]
 
 
-def _first(rows: Sequence[Row]) -> NotificationFact | None:
+def _first(rows: Sequence[Row]) -> StoredFact | None:
     try:
         return _MAPPER.decode(rows[0].topic, rows[0].state)
     except UnknownTopicError:
         return None
 
 
-async def _key(services: Services, first: NotificationFact | None) -> DataKey | None:
+async def _key(services: Services, first: StoredFact | None) -> DataKey | None:
     """Return the data key of the notification's person; None when it was destroyed."""
     if not isinstance(first, Requested):
         return None

@@ -10,7 +10,7 @@ import msgspec
 from ledger.errors import UnknownTopicError
 from ledger.keys import DataKey
 from ledger.mapping import FactMapper, unseal
-from ledger.notification import Attempt, Requested, State
+from ledger.notification import Attempt, AttemptStarted, Requested, State
 from ledger.status import Evidence, Status
 from ledger.store import Row
 from ledger.values import Category, Channel, Lane, Personal, Redacted
@@ -179,8 +179,9 @@ def _fact(row: Row, *, key: DataKey | None, unmasked: bool) -> ShownFact:
     except UnknownTopicError:
         return _unknown(row)
     data = {name: _plain(getattr(fact, name)) for name in fact.__struct_fields__ if name not in _TOP}
-    if isinstance(fact, Requested):
-        data["personal"] = _personal(unseal(fact, row.stream, topic=row.topic, key=key).personal, unmasked=unmasked)
+    if isinstance(fact, Requested | AttemptStarted) and fact.personal is not None:
+        opened = unseal(fact, row.stream, version=row.version, topic=row.topic, key=key)
+        data["personal"] = _personal(opened.personal, unmasked=unmasked)
     return ShownFact(
         version=row.version,
         position=row.position,
@@ -211,7 +212,7 @@ def _time(value: Any) -> datetime | None:
     return None if value is None else msgspec.convert(value, datetime)
 
 
-def _personal(personal: Personal | Redacted | bytes, *, unmasked: bool) -> dict[str, Any] | None:
+def _personal(personal: Personal | Redacted | bytes | None, *, unmasked: bool) -> dict[str, Any] | None:
     if not isinstance(personal, Personal):
         return None
     if unmasked:

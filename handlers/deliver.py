@@ -17,7 +17,7 @@ from ledger import notification
 from ledger.decision import Decision, Guard, NewFact, SaidContent
 from ledger.errors import KeyMissingError, LedgerError, UnstorableError
 from ledger.ids import notification_id
-from ledger.ledger import Ledger, Loaded
+from ledger.ledger import Ledger, Loaded, Person
 from ledger.notification import Facts, FellBack, Intent, Origin, Requested, State
 from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Suppress, judge
@@ -81,25 +81,30 @@ class Deliver:
         personal = requested.personal
         if not isinstance(personal, Personal):
             raise KeyMissingError("the key of the person's data is not there")
-        country = country_of(personal.address or "") if self.channel is Channel.SMS else None
-        verdict = judge(requested, personal.address, self._allowed, loaded.suppression, country=country)
+        person = loaded.person
+        country = country_of(person.address or "") if self.channel is Channel.SMS else None
+        verdict = judge(
+            requested,
+            person.address,
+            self._allowed,
+            loaded.suppression,
+            recipient=loaded.recipient,
+            country=country,
+        )
         if isinstance(verdict, Suppress):
             said = (verdict.rule, POLICY_VERSION, verdict.inputs)
             await self._record(lease, loaded, lambda state, at: notification.suppress(state, said, at))
             return
+        named = msgspec.structs.replace(personal, name=person.name)
         try:
-            rendered = self._renderer.render(
-                requested.template, self.channel, locale=requested.locale, personal=personal
-            )
+            rendered = self._renderer.render(requested.template, self.channel, locale=person.locale, personal=named)
         except RenderError as exc:
             code = exc.code
             await self._record(lease, loaded, lambda state, at: notification.give_up_rendering(state, code, at))
             return
-        await self._attempt(lease, loaded, rendered, prepared, address=personal.address or "")
+        await self._attempt(lease, loaded, rendered, prepared)
 
-    async def _attempt(
-        self, lease: Lease, loaded: Loaded, rendered: Rendered, prepared: asyncio.Event, *, address: str
-    ) -> None:
+    async def _attempt(self, lease: Lease, loaded: Loaded, rendered: Rendered, prepared: asyncio.Event) -> None:
         """Token, intent, request, outcome: in this order, whatever happens between them (promises I5 and I6)."""
         lane, refused_by = loaded.state.requested.lane, _refused_by(loaded.state)
         token = await self._route.take(lane, refused_by, have=lease.token)
@@ -107,32 +112,27 @@ class Deliver:
             await give_back(self._ledger, lease, self._route.wait(lane, refused_by))
             return
         try:
-            await self._attempt_with(token, lease, loaded, rendered, prepared, address=address)
+            await self._attempt_with(token, lease, loaded, rendered, prepared)
         finally:
             token.give_back()
 
     async def _attempt_with(
-        self,
-        token: Token,
-        lease: Lease,
-        loaded: Loaded,
-        rendered: Rendered,
-        prepared: asyncio.Event,
-        *,
-        address: str,
+        self, token: Token, lease: Lease, loaded: Loaded, rendered: Rendered, prepared: asyncio.Event
     ) -> None:
-        provider = token.gate.provider
+        provider, person = token.gate.provider, loaded.person
         if self._route.is_failover(token.gate):
             self._metrics.failovers.labels(self.channel.value, provider.name).inc()
         attempt = uuid4()
         started = await self._ledger.change(
-            loaded.stream, self._intent(attempt, provider, rendered, address=address), known=loaded
+            loaded.stream, self._intent(attempt, provider, rendered, person), known=loaded
         )
         prepared.set()
         if started is None or started.state.attempt(attempt) is None:
             await self._record(lease, started or loaded, lambda _state, _at: ())
             return
-        sending = Sending(notification=loaded.stream, attempt=attempt, address=address, content=rendered.content)
+        sending = Sending(
+            notification=loaded.stream, attempt=attempt, address=person.address or "", content=rendered.content
+        )
         outcome = await self._request(lease, token, sending)
         await self._settle(lease, started, attempt, outcome, by=provider)
 
@@ -167,21 +167,25 @@ class Deliver:
         )
 
     def _intent(
-        self, attempt: UUID, provider: Provider, rendered: Rendered, *, address: str
+        self, attempt: UUID, provider: Provider, rendered: Rendered, person: Person
     ) -> Callable[[Loaded, datetime], Decision | None]:
+        """Return what decides on the intent: none where the address is suppressed by now, or where the person, for whom
+        this was rendered, is known otherwise: then it is due again at once, and goes where they are now.
+        """
         digest = rendered.content.digest()
 
         def decide(loaded: Loaded, now: datetime) -> Decision | None:
-            if loaded.suppression is not None and loaded.suppression.applies:
+            if loaded.person != person or (loaded.suppression is not None and loaded.suppression.applies):
                 return None
             intent = Intent(
                 attempt=attempt,
                 provider=provider.name,
-                address_hash=loaded.state.requested.address_hash or self._ledger.identity.address_hash(address),
+                address_hash=person.address_hash or "",
                 digest=digest,
                 template_version=rendered.template_version,
                 locale=rendered.locale,
                 deadline_at=now + provider.deadline + _MARGIN,
+                address=person.address if person.found else None,
             )
             facts = notification.start_attempt(loaded.state, intent, _origin(now))
             if not facts:
@@ -268,8 +272,8 @@ def _origin(now: datetime) -> Origin:
 
 def _guards(loaded: Loaded) -> tuple[Guard, ...]:
     """What was read for the decision to send must not have moved when the intent is stored (promise I7)."""
-    known = loaded.suppression
-    return () if known is None else (Guard(known.stream, known.version),)
+    read = (loaded.suppression, loaded.recipient)
+    return tuple(Guard(known.stream, known.version) for known in read if known is not None)
 
 
 def _said(loaded: Loaded, rendered: Rendered, digest: bytes) -> tuple[SaidContent, ...]:

@@ -89,8 +89,12 @@ class Receive:
 
 
 def _suppressed(loaded: Loaded, attempt: UUID, report: Report, origin: Origin) -> tuple[NewFact, ...]:
-    """List the address with the report that forbids to use it: in one commit, so that no send comes between them."""
-    known = loaded.suppression
+    """List the address with the report that forbids to use it: in one commit, so that no send comes between them.
+
+    It is the address that the attempt went to, wherever the person may be reached by now.
+    """
+    tried = loaded.state.attempt(attempt)
+    known = loaded.suppressions.get(tried.address_hash) if tried is not None else None
     if not report.suppresses or known is None:
         return ()
     reason = Reason.COMPLAINT if report.kind is ReportKind.COMPLAINED else Reason.HARD_BOUNCE

@@ -12,7 +12,7 @@ import msgspec
 
 from ledger import notification as n
 from ledger.errors import UnavailableError, UnknownTopicError
-from ledger.mapping import FactMapper, Recorded
+from ledger.mapping import FactMapper, Recorded, of_notification
 from ledger.status import Status
 from ledger.store import Row, Store
 from ledger.values import Category, Channel
@@ -204,7 +204,7 @@ def _messages(rows: Iterable[Row], versions: Collection[int]) -> Iterator[Status
     for row in rows:
         if row.version > last:
             return
-        fact = _MAPPER.decode(row.topic, row.state)
+        fact = of_notification(_MAPPER.decode(row.topic, row.state))
         state = n.evolve(state, fact)
         if row.version in versions:
             yield _message(row, state, fact)

@@ -11,11 +11,15 @@ from ledger.notification import Due, Fact
 
 
 class NewFact(msgspec.Struct, frozen=True):
-    """A fact and its place: versions start at 1 and have no gaps."""
+    """A fact and its place: versions start at 1 and have no gaps.
+
+    `key` seals its personal data; where none is given it is read, or made, when the fact is stored.
+    """
 
     stream: UUID
     version: int
     fact: Fact
+    key: DataKey | None = None
 
 
 class Guard(msgspec.Struct, frozen=True):

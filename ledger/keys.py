@@ -51,6 +51,10 @@ class Identity:
         """Return 32 hex digits that stand for an address."""
         return self._mac("address", normalise(address))[:16].hex()
 
+    def device_hash(self, installation: str) -> str:
+        """Return 32 hex digits that stand for a device: its installation id is no address, and is taken as it is."""
+        return self._mac("device", installation)[:16].hex()
+
     def recipient(self, user_id: str | None, address: str | None) -> str:
         """Name a person's data key: by the platform's user id, else by the address."""
         return f"user:{user_id}" if user_id is not None else f"address:{self.address_hash(address or '')}"

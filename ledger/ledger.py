@@ -3,9 +3,9 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import cast
+from typing import TypeVar, cast
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -20,11 +20,13 @@ from ledger.group_commit import GroupCommit
 from ledger.ids import is_standing
 from ledger.keys import DataKey, Identity, Keyring, Keys
 from ledger.lookup import Lookup
-from ledger.mapping import FactMapper, content_bound_to, unseal
+from ledger.mapping import FactMapper, content_bound_to, key_of, of_notification, open_in, unseal
+from ledger.recipient import Recipient, RecipientFact, fold, nobody, stream_of
 from ledger.signals import AGENDA, FACTS, Signals
 from ledger.store import Encoded, Row, Store, Taken
-from ledger.suppression import Listed, Suppression, fold, stream_of
-from ledger.values import CONTENT_OF, Channel, Content, Personal
+from ledger.suppression import Suppression
+from ledger.surroundings import Around, Surroundings
+from ledger.values import CONTENT_OF, Content, Personal
 
 _TRIES = 5
 _AT_ONCE = timedelta(seconds=1)
@@ -32,18 +34,56 @@ _LOADED_AT_ONCE = 200
 _DECIDE_AGAIN = {Refusal.VERSION, Refusal.PREDECESSOR, Refusal.GUARD}
 
 
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is told, and in which language: as the message says, and what it leaves out as the person's stream says.
+
+    `found` = the address is from the stream. No address: nobody knows one.
+    """
+
+    address: str | None
+    address_hash: str | None
+    found: bool
+    name: str | None
+    locale: str
+
+
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """A notification as it was read; `key` is its person's data key, None when that was destroyed.
 
-    `suppression` is what is known of its address, None while it has none.
+    `recipient` is what is known of its person, None where the notification needs nothing of it. `suppressions` are
+    those of the addresses that it was or may be sent to, by the address's hash.
     """
 
     stream: UUID
     state: n.State
     key: DataKey | None
-    suppression: Suppression | None
+    recipient: Recipient | None = None
+    suppressions: Mapping[str, Suppression]
     read_at: datetime
     clock: float
+
+    @property
+    def person(self) -> Person:
+        """Who is to be told, as far as it can be read."""
+        requested, known = self.state.requested, self.recipient
+        personal = requested.personal if isinstance(requested.personal, Personal) else Personal()
+        address, address_hash, found = personal.address, requested.address_hash, False
+        if address is None and known is not None:
+            for one in known.addresses(requested.channel)[:1]:
+                address, address_hash, found = one.address, one.address_hash, True
+        own_locale = known.locale if known is not None and requested.locale_assumed else None
+        return Person(
+            address=address,
+            address_hash=address_hash,
+            found=found,
+            name=personal.name or (known.contact.name if known is not None else None),
+            locale=own_locale or requested.locale,
+        )
+
+    @property
+    def suppression(self) -> Suppression | None:
+        """What is known of the address that it goes to, None while it has none."""
+        return self.suppressions.get(self.person.address_hash or "")
 
     def now(self) -> datetime:
         """Return the database's time: as it was read, plus what this process's monotonic clock has counted since."""
@@ -51,7 +91,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
     def next(self, facts: n.Facts) -> tuple[NewFact, ...]:
         """Number the facts that follow."""
-        return tuple(NewFact(self.stream, self.state.version + 1 + i, fact) for i, fact in enumerate(facts))
+        first = self.state.version + 1
+        return tuple(NewFact(self.stream, version, fact, self.key) for version, fact in enumerate(facts, start=first))
 
     def after(self, decision: Decision) -> "Loaded":
         """Return what it is after a decision that was stored."""
@@ -62,8 +103,9 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, state=state)
 
 
-_Address = tuple[Channel, str]
 Decide = Callable[[Loaded, datetime], Decision | None]
+DecideOnRecipient = Callable[[Recipient, datetime], Decision]
+T = TypeVar("T")
 
 
 class Ledger:
@@ -76,8 +118,10 @@ class Ledger:
         self._keys = keys
         self._signals = signals
         self._mapper = FactMapper()
+        self._surroundings = Surroundings(store, keys, identity)
         self._writer = GroupCommit(store, self._encode, self._committed)
         self._loads: Lookup[UUID, Loaded] = Lookup(self.load_many, most=_LOADED_AT_ONCE)
+        self._people: Lookup[str, Recipient] = Lookup(self._surroundings.people, most=_LOADED_AT_ONCE)
         self._intakes: Lookup[bytes, Taken] = Lookup(self.taken_many, most=_LOADED_AT_ONCE)
         self._turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
@@ -111,60 +155,29 @@ class Ledger:
         self.clock.set(now)
         return known
 
+    async def recipient(self, user_id: str) -> Recipient:
+        """Read what is known of a person; version 0 = nothing. Shares a query, as `load` does."""
+        found = await self._people.find(user_id)
+        return nobody(self.identity, user_id) if found is None else found
+
     async def load_many(self, streams: Iterable[UUID]) -> dict[UUID, "Loaded | Exception"]:
         """Read many at once; one that cannot be read is its error, one that does not exist is missing."""
         by_stream: dict[UUID, list[Row]] = defaultdict(list)
-        for row in await self.store.load(streams):
+        for row in await self.store.load(stream for stream in streams if not is_standing(stream)):
             by_stream[row.stream].append(row)
         clock = time.monotonic()
         folded = {stream: self._fold(rows) for stream, rows in by_stream.items()}
-        states = [state for state in folded.values() if isinstance(state, n.State)]
-        keys, suppressions = await asyncio.gather(
-            self._keys_of(sorted({state.requested.recipient for state in states})), self._suppressions_of(states)
-        )
-        return {
-            stream: state
-            if isinstance(state, Exception)
-            else _loaded(by_stream[stream], state, keys, suppressions, clock)
-            for stream, state in folded.items()
+        states = {stream: state for stream, state in folded.items() if isinstance(state, n.State)}
+        around = await self._surroundings.of(list(states.values())) if states else []
+        found = {
+            stream: _loaded(by_stream[stream], state, beside, clock)
+            for (stream, state), beside in zip(states.items(), around, strict=True)
         }
-
-    async def _suppressions_of(self, states: Iterable[n.State]) -> dict[_Address, Suppression | Exception]:
-        """Read what is known of the addresses of some notifications."""
-        addresses = {address for state in states if (address := _address(state)) is not None}
-        empty = {
-            stream_of(self.identity, *address): Suppression(
-                stream=stream_of(self.identity, *address), channel=address[0], address_hash=address[1]
-            )
-            for address in addresses
-        }
-        facts: dict[UUID, list[Row]] = defaultdict(list)
-        for row in await self.store.load(empty):
-            facts[row.stream].append(row)
-        return {
-            (one.channel, one.address_hash): self._fold_suppression(one, facts[stream]) for stream, one in empty.items()
-        }
-
-    def _fold_suppression(self, empty: Suppression, rows: Sequence[Row]) -> Suppression | Exception:
-        try:
-            return fold(empty, [cast("Listed", self._mapper.decode(row.topic, row.state)) for row in rows])
-        except (UnknownTopicError, msgspec.DecodeError, ValueError) as exc:
-            return exc
-
-    async def _keys_of(self, recipients: Sequence[str]) -> dict[str, DataKey | KeyUnavailableError]:
-        """Read keys; one that does not open (wrapped by a key that we were not given) spoils none of the others."""
-        try:
-            async with self.store.connection() as connection:
-                return dict(await self._keys.read(connection, recipients))
-        except KeyUnavailableError as exc:
-            if len(recipients) == 1:
-                return {recipients[0]: exc}
-        middle = len(recipients) // 2
-        return await self._keys_of(recipients[:middle]) | await self._keys_of(recipients[middle:])
+        return {stream: found.get(stream) or state for stream, state in folded.items()}  # type: ignore[misc]
 
     def _fold(self, rows: Sequence[Row]) -> n.State | Exception:
         try:
-            state = n.fold([self._mapper.decode(row.topic, row.state) for row in rows])
+            state = n.fold([of_notification(self._mapper.decode(row.topic, row.state)) for row in rows])
         except (UnknownTopicError, msgspec.DecodeError, ValueError) as exc:
             return exc
         return state or LedgerError("an empty stream")
@@ -187,19 +200,26 @@ class Ledger:
             return await self._change(stream, decide, known)
 
     async def _change(self, stream: UUID, decide: Decide, known: Loaded | None) -> Loaded | None:
-        for attempt in range(_TRIES):
-            loaded = known if known is not None and attempt == 0 else await self.load(stream)
-            if loaded is None:
-                return None
-            decision = decide(loaded, loaded.now())
-            if decision is None:
-                return loaded
-            try:
-                return await self._append(decision, {stream: loaded})
-            except RefusedError as exc:
-                if exc.reason not in _DECIDE_AGAIN or attempt == _TRIES - 1:
-                    raise
-        raise AssertionError("unreachable: the last try returns or raises")
+        async def attempt(number: int) -> Loaded | None:
+            loaded = known if known is not None and number == 0 else await self.load(stream)
+            decision = decide(loaded, loaded.now()) if loaded is not None else None
+            return loaded if loaded is None or decision is None else await self._append(decision, {stream: loaded})
+
+        return await _until_stored(attempt)
+
+    async def change_recipient(self, user_id: str, decide: DecideOnRecipient) -> Recipient:
+        """Let `decide` look at a person and store what it decides, as `change` does; returns what is known then."""
+
+        async def attempt(_number: int) -> Recipient:
+            known = await self.recipient(user_id)
+            decision = decide(known, self.clock.now())
+            await self._append(decision, {})
+            facts = [new.fact for new in decision.facts if new.stream == known.stream]
+            return fold(known, cast("list[RecipientFact]", facts))
+
+        turn = self._turns.setdefault(stream_of(self.identity, user_id), asyncio.Lock())
+        async with turn:
+            return await _until_stored(attempt)
 
     async def _append(self, decision: Decision, known: Mapping[UUID, Loaded]) -> Loaded | None:
         after = {stream: loaded.after(decision) for stream, loaded in known.items()}
@@ -220,16 +240,12 @@ class Ledger:
         return next(iter(after.values()), None)
 
     async def _encode(self, decisions: Sequence[Decision]) -> list[Encoded | Exception]:
-        recipients = {
-            new.fact.recipient
-            for decision in decisions
-            for new in decision.facts
-            if isinstance(new.fact, n.Requested) and isinstance(new.fact.personal, Personal)
-        }
+        facts = (new for decision in decisions for new in decision.facts)
+        names = {name for new in facts if (name := _key_wanted(new)) is not None}
         keys: Keyring = {}
-        if recipients:
+        if names:
             async with self.store.connection() as connection:
-                keys = await self._keys.ensure(connection, recipients)
+                keys = await self._keys.ensure(connection, names)
         return [self._encoded(decision, keys) for decision in decisions]
 
     def _encoded(self, decision: Decision, keys: Keyring) -> Encoded | Exception:
@@ -247,7 +263,7 @@ class Ledger:
             return exc if isinstance(exc, LedgerError) else UnstorableError(f"not to be encoded: {type(exc).__name__}")
 
     def _stored(self, new: NewFact, keys: Keyring) -> tuple[str, bytes]:
-        key = keys.get(new.fact.recipient) if isinstance(new.fact, n.Requested) else None
+        key = new.key or keys.get(key_of(new.fact) or "")
         return self._mapper.encode(new.stream, new.version, new.fact, key=key)
 
     def _committed(self, decisions: Sequence[Decision]) -> None:
@@ -273,31 +289,39 @@ class Ledger:
         return msgspec.json.decode(zstandard.decompress(body), type=CONTENT_OF[loaded.state.requested.channel])
 
 
-def _address(state: n.State) -> _Address | None:
-    known = state.requested.address_hash
-    return None if known is None else (state.requested.channel, known)
+async def _until_stored(attempt: Callable[[int], Awaitable[T]]) -> T:
+    """Attempt it, and again on newer facts where the store refuses; after five times that is the answer."""
+    for number in range(_TRIES):
+        try:
+            return await attempt(number)
+        except RefusedError as exc:
+            if exc.reason not in _DECIDE_AGAIN or number == _TRIES - 1:
+                raise
+    raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _loaded(
-    rows: Sequence[Row],
-    state: n.State,
-    keys: Mapping[str, DataKey | KeyUnavailableError],
-    suppressions: Mapping[_Address, Suppression | Exception],
-    clock: float,
-) -> Loaded | Exception:
-    first, key = rows[0], keys.get(state.requested.recipient)
-    if isinstance(key, KeyUnavailableError):
-        return key
-    address = _address(state)
-    suppression = None if address is None else suppressions[address]
-    if isinstance(suppression, Exception):
-        return suppression
+def _key_wanted(new: NewFact) -> str | None:
+    """Name the data key that must be read, or made, for a fact to be stored."""
+    return None if new.key is not None or open_in(new.fact) is None else key_of(new.fact)
+
+
+def _loaded(rows: Sequence[Row], state: n.State, around: Around | Exception, clock: float) -> Loaded | Exception:
+    if isinstance(around, Exception):
+        return around
+    first = rows[0]
     try:
-        requested = unseal(state.requested, first.stream, topic=first.topic, key=key)
+        requested = unseal(state.requested, first.stream, topic=first.topic, key=around.key)
     except KeyUnavailableError as exc:
         return exc
-    opened = msgspec.structs.replace(state, requested=requested)
-    return Loaded(stream=first.stream, state=opened, key=key, suppression=suppression, read_at=first.now, clock=clock)
+    return Loaded(
+        stream=first.stream,
+        state=msgspec.structs.replace(state, requested=requested),
+        key=around.key,
+        recipient=around.recipient,
+        suppressions=around.suppressions,
+        read_at=first.now,
+        clock=clock,
+    )
 
 
 def _unmoved(decision: Decision, known: Mapping[UUID, Loaded]) -> list[Guard]:

@@ -1,7 +1,7 @@
 """Facts to stored bytes and back: stable topics, upcasters, and the sealing of personal data."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast, get_args
 from uuid import UUID
 
 import msgspec
@@ -9,6 +9,7 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 
 from ledger import notification as n
+from ledger import recipient as r
 from ledger import suppression
 from ledger.errors import KeyUnavailableError, UnknownTopicError
 from ledger.keys import DataKey, Keyring
@@ -38,7 +39,14 @@ TOPICS: dict[str, type[n.Fact]] = {
     "notification.clicked": n.Clicked,
     "notification.unsubscribed": n.Unsubscribed,
     "suppression.listed": suppression.Listed,
+    "recipient.contact_changed": r.ContactChanged,
+    "recipient.device_registered": r.DeviceRegistered,
+    "recipient.device_dropped": r.DeviceDropped,
 }
+
+StoredFact = n.NotificationFact | suppression.Listed | r.RecipientFact
+F = TypeVar("F", bound=n.Fact)
+_OF_NOTIFICATIONS = frozenset(get_args(n.NotificationFact))
 
 # Old topic -> (the topic that took its place, how its fields become the new ones).
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -51,7 +59,7 @@ class Recorded(msgspec.Struct, frozen=True):
     originator_id: UUID
     originator_version: int
     topic: str
-    fact: n.NotificationFact
+    fact: StoredFact
     position: int | None = None
 
 
@@ -78,27 +86,28 @@ class FactMapper(Mapper[UUID]):
     def encode(self, stream: UUID, version: int, fact: n.Fact, *, key: DataKey | None = None) -> tuple[str, bytes]:
         """Return the topic and the bytes to store; personal data are sealed under the person's key."""
         topic = self._topic_of[type(fact)]
-        if isinstance(fact, n.Requested) and isinstance(fact.personal, Personal):
+        personal = open_in(fact)
+        if personal is not None:
             if key is None:
                 raise KeyUnavailableError("a fact with personal data was to be stored without its person's key")
-            sealed = key.seal(_encode(fact.personal), bound_to=_bound_to(stream, version, topic))
+            sealed = key.seal(_encode(personal), bound_to=_bound_to(stream, version, topic))
             fact = msgspec.structs.replace(fact, personal=sealed)
         return topic, _encode(fact)
 
-    def decode(self, topic: str, state: bytes) -> n.NotificationFact:
+    def decode(self, topic: str, state: bytes) -> StoredFact:
         """Return the fact with its personal data still sealed; UnknownTopicError for a newer release's."""
         if topic in self._upcasters:
             return self._upcast(topic, msgspec.json.decode(state))
         decoder = self._decoders.get(topic)
         if decoder is None:
             raise UnknownTopicError(topic)
-        return cast("n.NotificationFact", decoder.decode(state))
+        return cast("StoredFact", decoder.decode(state))
 
-    def _upcast(self, topic: str, fields: dict[str, Any]) -> n.NotificationFact:
+    def _upcast(self, topic: str, fields: dict[str, Any]) -> StoredFact:
         while topic in self._upcasters:
             topic, change = self._upcasters[topic]
             fields = change(fields)
-        return cast("n.NotificationFact", msgspec.convert(fields, self._types[topic], strict=False))
+        return cast("StoredFact", msgspec.convert(fields, self._types[topic], strict=False))
 
     def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> StoredEvent:
         """Encode for the eventsourcing library."""
@@ -109,28 +118,53 @@ class FactMapper(Mapper[UUID]):
     def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[UUID]:
         """Decode for the eventsourcing library."""
         stream = cast("UUID", stored_event.originator_id)
-        fact = self.decode(stored_event.topic, stored_event.state)
-        if isinstance(fact, n.Requested) and self._keys is not None:
-            fact = unseal(fact, stream, topic=stored_event.topic, key=self._keys.get(fact.recipient))
-        recorded = Recorded(stream, stored_event.originator_version, stored_event.topic, fact)
+        topic, version = stored_event.topic, stored_event.originator_version
+        fact = self.decode(topic, stored_event.state)
+        if self._keys is not None:
+            fact = unseal(fact, stream, version=version, topic=topic, key=self._keys.get(key_of(fact) or ""))
+        recorded = Recorded(stream, version, topic, fact)
         return cast("DomainEventProtocol[UUID]", recorded)
 
 
-def unseal(requested: n.Requested, stream: UUID, *, topic: str, key: DataKey | None) -> n.Requested:
-    """Open the personal data of a first fact; without its key (an erased person) they read as redacted.
+def of_notification(fact: StoredFact) -> n.NotificationFact:
+    """Return a fact that was read from a notification's stream as what it must be. Raises ValueError for another."""
+    if type(fact) not in _OF_NOTIFICATIONS:
+        raise ValueError("a fact of another kind of stream")
+    return cast("n.NotificationFact", fact)
+
+
+def key_of(fact: n.Fact) -> str | None:
+    """Name the data key that the personal data of a fact are sealed under; None where it holds none."""
+    return getattr(fact, "recipient", None)
+
+
+def open_in(fact: n.Fact) -> Personal | r.Contact | None:
+    """Return the personal data of a fact that are not sealed yet; None where it holds none."""
+    personal = getattr(fact, "personal", None)
+    return personal if isinstance(personal, Personal | r.Contact) else None
+
+
+def unseal(fact: F, stream: UUID, *, version: int = 1, topic: str, key: DataKey | None) -> F:
+    """Open the personal data of a fact; without the key of its person (who was erased) they read as redacted.
 
     `topic` is the one that the fact was stored under, whatever it was read as: the seal is bound to it.
     """
-    if not isinstance(requested.personal, bytes):
-        return requested
-    personal = open_personal(requested.personal, stream, version=1, topic=topic, key=key)
-    return msgspec.structs.replace(requested, personal=personal)
+    sealed = getattr(fact, "personal", None)
+    if not isinstance(sealed, bytes):
+        return fact
+    personal = REDACTED if key is None else _opened(sealed, stream, version=version, topic=topic, key=key)
+    return msgspec.structs.replace(fact, personal=personal)
 
 
 def open_personal(sealed: bytes, stream: UUID, *, version: int, topic: str, key: DataKey | None) -> Personal | Redacted:
     """Open a sealed field that stood in the fact of this stream, version and topic; redacted without its key."""
     if key is None:
         return REDACTED
+    personal = _opened(sealed, stream, version=version, topic=topic, key=key)
+    return personal if isinstance(personal, Personal) else REDACTED
+
+
+def _opened(sealed: bytes, stream: UUID, *, version: int, topic: str, key: DataKey) -> Personal | r.Contact:
     return _decode_personal(key.open(sealed, bound_to=_bound_to(stream, version, topic)))
 
 
@@ -144,4 +178,4 @@ def _bound_to(stream: UUID, version: int, topic: str) -> bytes:
 
 
 _encode = msgspec.json.Encoder().encode
-_decode_personal = msgspec.json.Decoder(Personal).decode
+_decode_personal: Callable[[bytes], Personal | r.Contact] = msgspec.json.Decoder(Personal | r.Contact).decode

@@ -48,6 +48,7 @@ class Requested(Fact, frozen=True, kw_only=True):
     """Somebody is to be told. Carries all that was resolved, so that later steps never ask the catalogue again.
 
     `recipient` names the data key of the person: `user:<id>`, or `address:<keyed hash>` where only that is known.
+    Where `locale_assumed`, nobody said which language it is to be: the person's own goes before `locale`.
     """
 
     type: str
@@ -58,6 +59,7 @@ class Requested(Fact, frozen=True, kw_only=True):
     user_id: str | None = None
     address_hash: str | None = None
     locale: str
+    locale_assumed: bool = False
     template: str
     template_version: str
     catalogue: str
@@ -99,7 +101,11 @@ class RenderFailed(Fact, frozen=True, kw_only=True):
 
 
 class AttemptStarted(Fact, frozen=True, kw_only=True):
-    """A request may leave from now on (promise I5). `because`: first, retry, failover, or resend_after_doubt."""
+    """A request may leave from now on (promise I5). `because`: first, retry, failover, or resend_after_doubt.
+
+    An address that the message did not give stands here, as it was read from the person's stream; `recipient` names
+    the key that it is sealed under.
+    """
 
     attempt: UUID
     provider: str
@@ -107,6 +113,8 @@ class AttemptStarted(Fact, frozen=True, kw_only=True):
     digest: bytes
     deadline_at: datetime
     because: str
+    recipient: str | None = None
+    personal: Personal | Redacted | bytes | None = None
 
 
 class Dispatched(Fact, frozen=True, kw_only=True):
@@ -259,6 +267,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started_at: datetime
     deadline_at: datetime
     digest: bytes
+    address_hash: str = ""
     evidence: Evidence = Evidence.SENDING
     reference: str | None = None
     code: str | None = None
@@ -362,6 +371,7 @@ def _started(fact: AttemptStarted) -> Attempt:
         started_at=fact.recorded_at,
         deadline_at=fact.deadline_at,
         digest=fact.digest,
+        address_hash=fact.address_hash,
     )
 
 
@@ -449,6 +459,7 @@ def request(wanted: Wanted, source: Source, origin: Origin, *, recipient: str, a
         user_id=wanted.recipient,
         address_hash=address_hash,
         locale=wanted.locale,
+        locale_assumed=wanted.locale_assumed,
         template=wanted.template,
         template_version=wanted.template_version,
         catalogue=wanted.catalogue,
@@ -483,7 +494,10 @@ def give_up_rendering(state: State, code: str, origin: Origin) -> Facts:
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt, about to be made: what is said, by whom it is carried, until when it may take."""
+    """One attempt, about to be made: what is said, by whom it is carried, until when it may take.
+
+    `address` is given where it was read from the person's stream; what the message gave stands in `requested`.
+    """
 
     attempt: UUID
     provider: str
@@ -492,6 +506,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     template_version: str
     locale: str
     deadline_at: datetime
+    address: str | None = None
 
 
 def start_attempt(state: State, intent: Intent, origin: Origin) -> Facts:
@@ -513,6 +528,8 @@ def start_attempt(state: State, intent: Intent, origin: Origin) -> Facts:
         digest=intent.digest,
         deadline_at=intent.deadline_at,
         because=_because(state, intent.provider),
+        recipient=None if intent.address is None else state.requested.recipient,
+        personal=None if intent.address is None else Personal(address=intent.address),
     )
     return (started,) if state.rendered == intent.digest else (rendered, started)
 

@@ -3,6 +3,7 @@
 import msgspec
 
 from ledger.notification import Requested
+from ledger.recipient import Recipient
 from ledger.suppression import Listed, Suppression
 from ledger.values import Category, Channel
 
@@ -48,9 +49,14 @@ def judge(
     allowed: AllowList,
     suppression: Suppression | None = None,
     *,
+    recipient: Recipient | None = None,
     country: str | None = None,
 ) -> Verdict:
-    """Apply the rules in their order; the first that forbids decides. `country` is that of a phone number."""
+    """Apply the rules in their order; the first that forbids decides.
+
+    `suppression` is what is known of the address, `recipient` of the person, where that was asked; `country` is that of
+    a phone number.
+    """
     if not requested.template_version:
         return Suppress("no_template", {"template": requested.template, "locale": requested.locale})
     if suppression is not None and suppression.applies is not None:
@@ -58,16 +64,17 @@ def judge(
     if requested.category is Category.MARKETING:
         return Suppress("no_consent", {"category": requested.category.value, "consent": "none recorded"})
     if address is None:
-        return Suppress("no_address", {"channel": requested.channel.value})
-    return _judge_address(requested, address, allowed, country)
-
-
-def _judge_address(requested: Requested, address: str, allowed: AllowList, country: str | None) -> Verdict:
+        return Suppress("no_usable_address", {"channel": requested.channel.value, **_read_of(recipient)})
     if not allowed.allows(address):
-        return Suppress("not_allowed_here", {"address_hash": requested.address_hash or ""})
+        return Suppress("not_allowed_here", {"address_hash": suppression.address_hash if suppression else ""})
     if requested.channel is Channel.SMS and not allowed.allows_country(country):
         return Suppress("country_not_allowed", {"country": country or "none"})
     return Send()
+
+
+def _read_of(recipient: Recipient | None) -> dict[str, str]:
+    """Say which version of the person's stream was looked at; nothing where the message names no user."""
+    return {} if recipient is None else {"stream": str(recipient.stream), "version": str(recipient.version)}
 
 
 def _evidence(suppression: Suppression, listed: Listed) -> dict[str, str]:

@@ -26,6 +26,7 @@ from ledger.errors import (
     UnavailableError,
     UnstorableError,
 )
+from ledger.ids import is_standing
 
 # Append a batch of decisions, each whole or not at all.
 _APPEND = """
@@ -418,4 +419,5 @@ def _columns(decisions: Sequence[Encoded]) -> tuple[Any, ...]:
 
 def _begun(decision: Encoded) -> str:
     """Write the notifications that begin with a decision as an array literal: arrays of arrays must be rectangular."""
-    return "{" + ",".join(str(fact[0]) for fact in decision.facts if fact[1] == 1) + "}"
+    begun = (fact[0] for fact in decision.facts if fact[1] == 1 and not is_standing(fact[0]))
+    return "{" + ",".join(map(str, begun)) + "}"

@@ -113,6 +113,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     `recipient` is the platform's user id, or None when only an address is known. `template` names a folder of
     `templates/messages`; `template_version` is the digest of its files. `catalogue` is the digest of the catalogue.
     `references` are the ids that support staff search by (order, ticket …). `retention` is the content's class.
+    `locale_assumed`: the message named none, `locale` is the catalogue's.
     """
 
     type: str
@@ -122,6 +123,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     recipient: str | None
     personal: Personal
     locale: str
+    locale_assumed: bool = False
     template: str
     template_version: str
     catalogue: str

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection, sql
 
 from ledger import arrays
 from ledger.ids import is_standing
-from ledger.mapping import Recorded
+from ledger.mapping import Recorded, of_notification
 from ledger.notification import Attempt, Dispatched, Requested, State, evolve
 from ledger.status import Status
 from ledger.values import REDACTED, Category, Channel, DoubtPolicy, Lane
@@ -240,7 +240,7 @@ def _state(progress: _Progress) -> State:
 def _next(folded: _Folded | None, recorded: Recorded) -> _Folded:
     if recorded.originator_version != (folded.state.version if folded else 0) + 1:
         raise BrokenStreamError("a fact does not follow the last one that was folded")
-    fact = recorded.fact
+    fact = of_notification(recorded.fact)
     if isinstance(fact, Requested):
         return _Folded(evolve(None, fact), recorded.position or 0, fixed=_fixed(recorded, fact))
     if folded is None:

@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 
 from ledger import notification as n
 from ledger.ids import is_standing
-from ledger.mapping import FactMapper, Recorded
+from ledger.mapping import FactMapper, Recorded, of_notification
 from ledger.notification import AttemptFailed, AttemptInDoubt, AttemptStarted, Dispatched, NotificationFact
 from ledger.status import Status
 from ledger.suppression import Listed
@@ -219,7 +219,7 @@ async def all_sent_once(url: str, fake: FakeSes, messages: Sequence[Message], *,
 
 
 def _folded(facts: Sequence[Recorded]) -> n.State:
-    state = n.fold([recorded.fact for recorded in facts])
+    state = n.fold([of_notification(recorded.fact) for recorded in facts])
     assert state is not None
     return state
 

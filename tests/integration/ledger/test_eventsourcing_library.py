@@ -13,7 +13,7 @@ from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastor
 
 from ledger import notification as n
 from ledger.ledger import Ledger, Loaded
-from ledger.mapping import FactMapper, Recorded
+from ledger.mapping import FactMapper, Recorded, of_notification
 from ledger.values import Accepted, InDoubt, Outcome, ReportKind
 from tests.integration.ledger.lives import live
 from tests.integration.ledger.parts import Connection, log
@@ -30,7 +30,7 @@ LIVES: list[list[Outcome | ReportKind]] = [
 
 def project(state: n.State | None, events: Iterable[Any]) -> n.State | None:
     for recorded in cast("Iterable[Recorded]", events):
-        state = n.evolve(state, recorded.fact)
+        state = n.evolve(state, of_notification(recorded.fact))
     return state
 
 

@@ -11,7 +11,7 @@ from ledger import notification as n
 from ledger.errors import Refusal
 from ledger.ids import notification_id
 from ledger.keys import DataKey
-from ledger.mapping import FactMapper
+from ledger.mapping import FactMapper, of_notification
 from ledger.store import Encoded, Store
 from ledger.values import (
     Accepted,
@@ -164,7 +164,7 @@ async def folded_from_log(store: Store, streams: Sequence[UUID]) -> dict[UUID, t
     facts: dict[UUID, list[n.NotificationFact]] = {stream: [] for stream in streams}
     last: dict[UUID, int] = {}
     for row in await store.load(streams):
-        facts[row.stream].append(MAPPER.decode(row.topic, row.state))
+        facts[row.stream].append(of_notification(MAPPER.decode(row.topic, row.state)))
         last[row.stream] = row.position
     states = {stream: n.fold(some) for stream, some in facts.items()}
     return {stream: (state, last[stream]) for stream, state in states.items() if state is not None}

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from ledger import notification as n
-from ledger import suppression
+from ledger import recipient, suppression
 from ledger.values import Category, Channel, DoubtPolicy, Lane, Personal
 
 STREAM = UUID("019e0000-0000-7000-8000-000000000001")
@@ -86,5 +86,27 @@ FACTS: dict[str, Any] = {
         reason=suppression.Reason.HARD_BOUNCE,
         notification=STREAM,
         attempt=ATTEMPT,
+    ),
+    "recipient.contact_changed": recipient.ContactChanged(
+        **_ALL,
+        recipient="user:u-1",
+        said_at=_LATER,
+        fields=tuple(recipient.Field),
+        email_hash="ab" * 16,
+        phone_hash="cd" * 16,
+        locale="en-GB",
+        time_zone="Europe/London",
+        personal=recipient.Contact("ada@example.com", "+442071838750", "Ada Löwe"),
+    ),
+    "recipient.device_registered": recipient.DeviceRegistered(
+        **_ALL,
+        recipient="user:u-1",
+        said_at=_LATER,
+        address_hash="ef" * 16,
+        platform=recipient.Platform.IOS,
+        personal=Personal("fid-1"),
+    ),
+    "recipient.device_dropped": recipient.DeviceDropped(
+        **_ALL, address_hash="ef" * 16, reason=recipient.DropReason.UNREGISTERED
     ),
 }

@@ -11,7 +11,7 @@ from eventsourcing.persistence import StoredEvent
 from ledger import notification as n
 from ledger.errors import KeyUnavailableError, UnknownTopicError
 from ledger.keys import DataKey
-from ledger.mapping import TOPICS, UPCASTERS, FactMapper, Recorded, unseal
+from ledger.mapping import TOPICS, UPCASTERS, FactMapper, Recorded, StoredFact, of_notification, open_in, unseal
 from ledger.values import REDACTED
 from tests.unit.ledger.facts import FACTS, KEY, PERSON, STREAM
 
@@ -23,9 +23,8 @@ def required(fact: type[n.Fact]) -> set[str]:
     return {field.encode_name for field in msgspec.structs.fields(fact) if field.required}
 
 
-def decoded(topic: str, state: bytes) -> n.NotificationFact:
-    fact = FactMapper().decode(topic, state)
-    return unseal(fact, STREAM, topic=topic, key=DataKey(KEY)) if isinstance(fact, n.Requested) else fact
+def decoded(topic: str, state: bytes) -> StoredFact:
+    return unseal(FactMapper().decode(topic, state), STREAM, topic=topic, key=DataKey(KEY))
 
 
 def test_no_topic_disappears_and_each_has_a_golden_file():
@@ -116,7 +115,7 @@ def test_an_old_topic_is_never_written_again():
 # -- the mapper as the library uses it -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("topic", [topic for topic in TOPICS if topic != "notification.requested"])
+@pytest.mark.parametrize("topic", [topic for topic in TOPICS if open_in(FACTS[topic]) is None])
 def test_the_library_stores_and_reads_the_same_bytes(topic: str):
     mapper = FactMapper()
     recorded = Recorded(STREAM, 3, topic, FACTS[topic])
@@ -147,3 +146,17 @@ def _stored_request() -> Any:
     sealed = FactMapper().decode("notification.requested", GOLDEN["notification.requested"])
     recorded = Recorded(STREAM, 1, "notification.requested", sealed)
     return FactMapper().to_stored_event(cast("DomainEventProtocol[Any]", recorded))
+
+
+@pytest.mark.parametrize("topic", [topic for topic in TOPICS if open_in(FACTS[topic]) is not None])
+def test_the_library_opens_the_personal_data_of_every_fact_that_has_some_wherever_it_stands(topic: str):
+    mapper = FactMapper(keys={"user:u-1": DataKey(KEY)})
+    stored = StoredEvent(STREAM, 7, *mapper.encode(STREAM, 7, FACTS[topic], key=DataKey(KEY)))
+    assert cast("Recorded", mapper.to_domain_event(stored)).fact == FACTS[topic]
+
+
+def test_a_fact_of_another_kind_of_stream_is_none_of_a_notification():
+    assert of_notification(FACTS["notification.expired"]) == FACTS["notification.expired"]
+    for topic in ("suppression.listed", "recipient.device_dropped"):
+        with pytest.raises(ValueError, match="another kind"):
+            of_notification(FACTS[topic])

@@ -3,10 +3,11 @@
 import pytest
 
 from ledger.policy import AllowList, Send, Suppress, judge
+from ledger.recipient import nobody
 from ledger.suppression import Reason
 from ledger.values import Category, Channel
 from tests.unit.ledger.samples import at, requested
-from tests.unit.ledger.test_suppression import BOUNCED, suppressed
+from tests.unit.ledger.test_suppression import BOUNCED, IDENTITY, suppressed
 
 EVERYONE = AllowList(frozenset({"*"}))
 NOBODY = AllowList(frozenset())
@@ -27,7 +28,13 @@ def test_marketing_needs_a_consent_that_nobody_can_record_yet():
 
 
 def test_a_person_without_an_address_is_not_written_to():
-    assert judge(requested(), None, EVERYONE) == Suppress("no_address", {"channel": "email"})
+    assert judge(requested(), None, EVERYONE) == Suppress("no_usable_address", {"channel": "email"})
+
+
+def test_where_the_person_was_asked_for_the_verdict_names_what_was_read_of_them():
+    known = nobody(IDENTITY, "u-1")
+    verdict = judge(requested(address_hash=None), None, EVERYONE, None, known)
+    assert verdict == Suppress("no_usable_address", {"channel": "email", "stream": str(known.stream), "version": "0"})
 
 
 def test_i07_an_address_on_the_suppression_list_is_not_written_to_whatever_the_category():
@@ -50,7 +57,7 @@ def test_an_address_of_which_nothing_is_known_may_be_written_to():
 
 
 def test_i18_who_is_not_allowed_here_is_named_by_a_hash():
-    verdict = judge(requested(), "ada@example.com", NOBODY)
+    verdict = judge(requested(), "ada@example.com", NOBODY, suppressed())
     assert verdict == Suppress("not_allowed_here", {"address_hash": "ab" * 16})
 
 
@@ -64,7 +71,7 @@ def test_the_first_rule_that_forbids_decides():
     assert [verdict.rule for verdict in verdicts if isinstance(verdict, Suppress)] == [
         "no_template",
         "no_consent",
-        "no_address",
+        "no_usable_address",
     ]
 
 

@@ -11,7 +11,7 @@ from ledger.keys import DataKey
 from ledger.mapping import TOPICS, FactMapper, unseal
 from ledger.values import REDACTED, Personal
 from tests.unit.ledger.facts import KEY, PERSON, STREAM
-from tests.unit.ledger.samples import requested
+from tests.unit.ledger.samples import DIGEST, FIRST, at, origin, requested
 
 OTHER_STREAM = UUID("019e0000-0000-7000-8000-00000000000f")
 TOPIC = "notification.requested"
@@ -79,3 +79,22 @@ def test_a_changed_or_shortened_seal_does_not_open():
 def test_a_person_is_not_stored_without_a_key():
     with pytest.raises(KeyUnavailableError):
         FactMapper().encode(STREAM, 1, requested(), key=None)
+
+
+def test_an_address_that_was_read_for_an_attempt_is_sealed_in_it_and_opens_at_its_place():
+    started = n.AttemptStarted(
+        **origin().stamp(),
+        attempt=FIRST,
+        provider="ses",
+        address_hash="ab" * 16,
+        digest=DIGEST,
+        deadline_at=at(10),
+        because="first",
+        recipient="user:u-1",
+        personal=Personal("ada@example.com"),
+    )
+    topic, state = FactMapper().encode(STREAM, 3, started, key=DataKey(KEY))
+    assert b"ada" not in state
+    read = FactMapper().decode(topic, state)
+    assert unseal(read, STREAM, version=3, topic=topic, key=DataKey(KEY)) == started
+    assert unseal(read, STREAM, version=3, topic=topic, key=None) == msgspec.structs.replace(started, personal=REDACTED)
