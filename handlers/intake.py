@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 from uuid import UUID, uuid4
 
 import msgspec
@@ -12,6 +13,7 @@ from ledger.errors import Refusal, RefusedError, UnstorableError
 from ledger.ids import notification_id
 from ledger.ledger import Ledger
 from ledger.notification import Origin, Source
+from ledger.recipient import News, Recipient, learn
 from ledger.store import Taken as Known
 from ledger.values import Channel, Wanted
 from templates.catalogue import Catalogue
@@ -63,7 +65,7 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
     counted_as: str
     parts: tuple[str, ...]
     body_hash: bytes
-    resolve: Callable[[], list[Wanted]]
+    resolve: Callable[[], list[Wanted] | News]
     by: str
     once: bool = True
 
@@ -107,7 +109,7 @@ class TakeIn:
             counted_as=envelope.message_type if envelope.message_type in self._catalogue.types else UNKNOWN,
             parts=("message", envelope.source, envelope.message_id),
             body_hash=envelope.body_hash,
-            resolve=lambda: self._catalogue.wanted(envelope, channels=self._channels),
+            resolve=lambda: self._catalogue.asks(envelope, channels=self._channels),
             by=by,
         )
 
@@ -146,7 +148,8 @@ class TakeIn:
     async def _one(self, asked: "_Asked", row: Known | None) -> Result:
         try:
             if row is None:
-                return await self._append(asked, asked.resolve())
+                asks = asked.resolve()
+                return await (self._append(asked, asks) if isinstance(asks, list) else self._learn(asked, asks))
             if row.body_hash == asked.body_hash:
                 return await self._repeated(asked, row)
             await self._ledger.append(Decision(intake=Intake(self._key(asked), asked.body_hash)))
@@ -159,6 +162,23 @@ class TakeIn:
                 raise
         source = asked.source
         return Conflicting(self._key(asked), source.source, asked.message_type, source.message_id, asked.counted_as)
+
+    async def _learn(self, asked: "_Asked", news: News) -> Result:
+        """Record what is said of a person. That it was taken in is recorded with it, also where none of it is news."""
+        key = self._key(asked)
+
+        def decide(known: Recipient, now: datetime) -> Decision:
+            origin = Origin(now=now, cause=f"intake:{key.hex()}", by=asked.by)
+            facts = learn(known, news, origin, self._ledger.identity)
+            return Decision(facts=known.next(facts), intake=Intake(key, asked.body_hash))
+
+        try:
+            await self._ledger.change_recipient(news.user_id, decide)
+        except RefusedError as exc:
+            if exc.reason is not Refusal.TAKEN_IN:
+                raise
+            return TakenIn(asked.counted_as, (), repeated=True)
+        return TakenIn(asked.counted_as, (), repeated=False)
 
     async def _append(self, asked: "_Asked", wanted: Sequence[Wanted]) -> Result:
         """Append all chunks, the first of them last: where its key is known, the whole message was taken in."""

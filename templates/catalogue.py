@@ -7,7 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from ledger.recipient import News
 from ledger.values import Channel, Wanted
+from templates import people
 from templates.addresses import is_sender
 from templates.compiling import compile_kinds, compile_rules
 from templates.declarations import read_document
@@ -41,11 +43,11 @@ class Catalogue:
         self.locale = locale
         self.kinds = kinds
         self.rules = rules
-        self._known = frozenset(message_type for message_type, _ in rules)
+        self._known = people.TYPES.union(message_type for message_type, _ in rules)
 
     @property
     def types(self) -> frozenset[str]:
-        """The message types that it knows, without versions."""
+        """The message types that it knows, without versions; those about people are among them."""
         return self._known
 
     @property
@@ -56,16 +58,21 @@ class Catalogue:
             most[kind.template] = max(kind.sms_segments, most.get(kind.template, 0))
         return most
 
+    def asks(self, envelope: Envelope, *, channels: Collection[Channel]) -> list[Wanted] | News:
+        """Return what a message asks for, or what it says of a person. Raises as `wanted` does."""
+        faults: list[Fault] = []
+        asked = self._asks(envelope, channels=channels, faults=faults)
+        if faults:
+            raise rejection(envelope, "payload", faults)
+        return asked
+
     def wanted(self, envelope: Envelope, *, channels: Collection[Channel]) -> list[Wanted]:
         """Return what a message asks for on the channels that are served; nothing at all is an answer too.
 
         Raises UnknownMessageError, or MessageRejectedError with every fault of the payload.
         """
-        faults: list[Fault] = []
-        wanted = self._wanted(envelope, channels=channels, faults=faults)
-        if faults:
-            raise rejection(envelope, "payload", faults)
-        return wanted
+        asked = self.asks(envelope, channels=channels)
+        return asked if isinstance(asked, list) else []
 
     def read(self, body: bytes, *, now: datetime, channels: Collection[Channel]) -> tuple[Envelope, list[Wanted]]:
         """Read a message and what it asks for, with the faults of envelope and payload in one error.
@@ -75,10 +82,10 @@ class Catalogue:
         envelope, faults = examine(body, now=now)
         reason = "envelope" if faults else "payload"
         usable = envelope.message_type and not any(fault.path == "payload" for fault in faults)
-        wanted = self._wanted(envelope, channels=channels, faults=faults) if usable else []
+        asked = self._asks(envelope, channels=channels, faults=faults) if usable else []
         if faults:
             raise rejection(envelope, reason, faults)
-        return envelope, wanted
+        return envelope, asked if isinstance(asked, list) else []
 
     def direct(self, request: DirectRequest, *, channels: Collection[Channel]) -> list[Wanted]:
         """Return what a direct request asks for. Raises UnknownMessageError, MessageRejectedError."""
@@ -107,7 +114,9 @@ class Catalogue:
             raise UnknownMessageError(request.type)
         return kind
 
-    def _wanted(self, envelope: Envelope, *, channels: Collection[Channel], faults: list[Fault]) -> list[Wanted]:
+    def _asks(self, envelope: Envelope, *, channels: Collection[Channel], faults: list[Fault]) -> list[Wanted] | News:
+        if (envelope.message_type, envelope.version) in people.MESSAGES:
+            return people.read(envelope, faults) or []
         rules = self.rules.get((envelope.message_type, envelope.version))
         if rules is None:
             if envelope.message_type not in self._known:

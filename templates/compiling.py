@@ -9,6 +9,7 @@ from templates.declarations import Checker, Document, NotificationDeclaration, R
 from templates.entries import LONGEST, Field, Kind, Rule
 from templates.expressions import Expression, compile_expression
 from templates.files import missing, version_of
+from templates.people import TYPES
 from templates.shapes import SCALARS, Scalar, Shape, compile_record
 
 _ADDRESSES = {Channel.EMAIL: SCALARS["email"], Channel.SMS: SCALARS["phone"]}
@@ -61,6 +62,8 @@ def compile_rules(
     rules: dict[tuple[str, int], list[Rule]] = {}
     for message, declarations in document.messages.items():
         key = _typed(message)
+        if key[0] in TYPES:
+            checker.fault(("messages", message), "is a message about a person: it asks for no notification")
         if key in rules:
             checker.fault(("messages", message), "is written twice, with a version and without")
         rules[key] = list(_rules(message, declarations, document, kinds=kinds, checker=checker))
@@ -190,8 +193,17 @@ class _Compiler:
     def _check_address(self, channel: Channel) -> None:
         if channel in self._declared.to and channel not in _ADDRESSES:
             self._fault("a message holds no address of this channel", "to", channel)
-        if channel not in self._declared.to and self._declared.recipient is None:
+        declared = self._declared
+        if channel not in declared.to and declared.recipient is None:
             self._fault(f"{channel} needs an address or a recipient", "to")
+        if _may_be_absent(declared.to.get(channel)) and (
+            declared.recipient is None or _may_be_absent(declared.recipient)
+        ):
+            self._fault("an address that may be absent needs a recipient who may not", "to", channel)
 
     def _fault(self, message: str, *place: str) -> None:
         self._checker.fault((*self._where, *place), message)
+
+
+def _may_be_absent(source: str | None) -> bool:
+    return source is not None and source.rstrip().endswith("?")

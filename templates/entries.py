@@ -47,12 +47,13 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         *,
         recipient: str | None,
         personal: Personal,
-        locale: str,
+        locale: str | None,
+        default_locale: str,
         send_at: datetime | None = None,
         expires_at: datetime | None = None,
         fallback: Fallback | None = None,
     ) -> Wanted:
-        """Return one notification of this kind."""
+        """Return one notification of this kind; the default locale stands in where nobody names one."""
         data = personal.data
         return Wanted(
             type=self.type,
@@ -61,7 +62,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
             lane=self.lane,
             recipient=recipient,
             personal=personal,
-            locale=locale.replace("_", "-"),
+            locale=(locale or default_locale).replace("_", "-"),
+            locale_assumed=locale is None,
             template=self.template,
             template_version=self.template_version,
             catalogue=self.catalogue,
@@ -144,7 +146,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Iterator[Wanted]:
         recipient = _read(self.recipient, scope, item, faults)
         name = _read(self.name, scope, item, faults)
-        locale = _read(self.locale, scope, item, faults) or self.locale_default
+        locale = _read(self.locale, scope, item, faults)
         read = ((key, field.read(scope, item, faults)) for key, field in self.data)
         data = {key: value for key, value in read if value is not None}
         expires_at = self._expires_at(scope, item, timestamp=timestamp, faults=faults)
@@ -158,6 +160,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
                 recipient=recipient,
                 personal=Personal(address, name, data, fallback_address=elsewhere),
                 locale=locale,
+                default_locale=self.locale_default,
                 expires_at=expires_at,
                 fallback=fallback,
             )

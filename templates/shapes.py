@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -24,6 +25,8 @@ _LOCALE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,4}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _DECIMAL = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,6})?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# The database also lies there with leap seconds (right/) and without (posix/), which no calendar of people counts.
+_TIME_ZONE = re.compile(r"(?!posix/|right/)[A-Za-z][A-Za-z0-9_+-]{0,30}(?:/[A-Za-z0-9_+-]{1,30}){0,2}")
 _LINK = re.compile(r"(?i:https?)://[^\s@/?#<>\"'`{}|\\^]+(?:[/?#]\S*)?")
 
 
@@ -82,6 +85,17 @@ def is_locale(value: object) -> bool:
     return isinstance(value, str) and _LOCALE.fullmatch(value) is not None
 
 
+def is_time_zone(value: object) -> bool:
+    """Tell whether a value names a time zone of the IANA database."""
+    if not isinstance(value, str) or not _TIME_ZONE.fullmatch(value):
+        return False
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder of zones, such as Europe
+        return False
+    return True
+
+
 def decimal_of(value: float | str) -> Decimal:
     """Return an amount that `is_amount` passed. Raises ValueError for anything else."""
     try:
@@ -125,6 +139,7 @@ SCALARS = {
     "phone": Scalar(is_phone, "must be a phone number with its country code such as +442071838750", read_phone),
     "fid": Scalar(is_fid, "must be a Firebase installation id: at most 64 letters, digits, - or _"),
     "locale": Scalar(is_locale, "must be a language tag such as en-GB"),
+    "time_zone": Scalar(is_time_zone, "must be an IANA time zone such as Europe/London"),
 }
 
 

@@ -95,6 +95,12 @@ def test_spaces_and_comments_do_not_change_the_digest(tmp_path: Path):
         ("{email:", "{sms:", "line 15: messages.UserRegisteredEvent[0].to.sms: hello has no channel sms"),
         ("          recipient: payload.userId\n          to:", "          when:", "[0].to: email needs an address"),
         ("UserRegisteredEvent", "User Registered", "messages.User Registered: is not a message type"),
+        (
+            "          recipient: payload.userId\n          to: {email: payload.email | payload.emailAddress}",
+            '          to: {email: "payload.email?"}',
+            "to.email: an address that may be absent needs a recipient",
+        ),
+        ("UserRegisteredEvent", "DeviceRegisteredEvent", "is a message about a person: it asks for no notification"),
         ("messages:", "mesages:", "mesages: is not a part of a catalogue"),
     ],
 )

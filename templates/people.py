@@ -1,0 +1,79 @@
+"""Messages about people: what they say of a person, read by the same shapes. They ask for no notification."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from ledger.recipient import ContactNews, DeviceNews, Field, News, Platform
+from templates.envelope import Envelope, Fault
+from templates.shapes import SCALARS, Scalar, joined
+
+# What a payload calls each field, and what its value must look like.
+CONTACT: Mapping[Field, tuple[str, Scalar]] = {
+    Field.EMAIL: ("emailAddress", SCALARS["email"]),
+    Field.PHONE: ("phoneNumber", SCALARS["phone"]),
+    Field.NAME: ("firstName", SCALARS["line"]),
+    Field.LOCALE: ("locale", SCALARS["locale"]),
+    Field.TIME_ZONE: ("timeZone", SCALARS["time_zone"]),
+}
+_ID, _FID = SCALARS["id"], SCALARS["fid"]
+_PLATFORM = Scalar(lambda value: isinstance(value, str) and value in set(Platform), f"must be {' or '.join(Platform)}")
+
+
+def read(envelope: Envelope, faults: list[Fault]) -> News | None:
+    """Return what a message says of a person; None for a message that is about none, or at fault."""
+    reader = MESSAGES.get((envelope.message_type, envelope.version))
+    return reader(envelope.payload, envelope.timestamp, faults) if reader is not None else None
+
+
+def read_contact(
+    values: Mapping[str, Any], user_id: str, said_at: datetime, faults: list[Fault], *, path: str = ""
+) -> ContactNews:
+    """Read the fields of a contact that are there: null (or "") clears one, and what is absent is not spoken of."""
+    said: dict[Field, str | None] = {}
+    for field, (name, shape) in CONTACT.items():
+        if name in values:
+            value = values[name]
+            said[field] = None if value is None or value == "" else shape.read(value, joined(path, name), faults)
+    locale = said.get(Field.LOCALE)
+    if locale is not None:
+        said[Field.LOCALE] = locale.replace("_", "-")
+    return ContactNews(user_id, said_at, said)
+
+
+def read_device(
+    values: Mapping[str, Any], user_id: str, said_at: datetime, faults: list[Fault], *, path: str = ""
+) -> DeviceNews | None:
+    """Read the registration of a device; None when it is at fault."""
+    address = _required(values, "fid", _FID, path, faults)
+    platform = _required(values, "platform", _PLATFORM, path, faults)
+    return DeviceNews(user_id, said_at, address, Platform(platform)) if address and platform else None
+
+
+def _contact_changed(payload: dict[str, Any], said_at: datetime, faults: list[Fault]) -> News | None:
+    user_id = _required(payload, "userId", _ID, "payload", faults)
+    news = read_contact(payload, user_id or "", said_at, faults, path="payload")
+    return news if user_id else None
+
+
+def _device_registered(payload: dict[str, Any], said_at: datetime, faults: list[Fault]) -> News | None:
+    user_id = _required(payload, "userId", _ID, "payload", faults)
+    news = read_device(payload, user_id or "", said_at, faults, path="payload")
+    return news if user_id else None
+
+
+def _required(values: Mapping[str, Any], name: str, shape: Scalar, path: str, faults: list[Fault]) -> str | None:
+    value = values.get(name)
+    if value is None or value == "":
+        faults.append(Fault(joined(path, name), "is required"))
+        return None
+    read: str | None = shape.read(value, joined(path, name), faults)
+    return read
+
+
+# (message type, version) -> how its payload is read.
+MESSAGES: Mapping[tuple[str, int], Callable[[dict[str, Any], datetime, list[Fault]], News | None]] = {
+    ("UserContactChangedEvent", 1): _contact_changed,
+    ("DeviceRegisteredEvent", 1): _device_registered,
+}
+TYPES = frozenset(message_type for message_type, _ in MESSAGES)
