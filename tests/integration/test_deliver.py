@@ -1,6 +1,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -94,3 +95,62 @@ async def test_i06_a_mail_that_is_refused_falls_back_to_one_sms_whoever_handles_
     assert instead.personal.address == "+442071838750"
     assert instead.address_hash == ledger.identity.address_hash("+442071838750")
     assert await rows(application, "SELECT notification, channel FROM ledger.agenda") == [(second.stream, "sms")]
+
+
+def contact(user_id: str, **said: str | None) -> dict[str, Any]:
+    payload = {"userId": user_id, **said}
+    return {**message("UserRegisteredEvent"), "messageType": "UserContactChangedEvent", "payload": payload}
+
+
+def shipped_without_an_address(user_id: str, **changes: str | None) -> dict[str, Any]:
+    return message("OrderShippedEvent", userId=user_id, userEmail=None, **changes)
+
+
+async def test_an_order_without_an_address_goes_to_the_one_that_the_person_is_known_by(
+    ledger: Ledger, database: Database, deliver: Deliver, fake: FakeSes, application: Connection
+):
+    address = "ada@sandbox.example"
+    await take_in(database.url, [contact("ada", emailAddress=address, firstName="Ada")])
+    await take_in(database.url, [shipped_without_an_address("ada", firstName=None)])
+    ((stream,),) = await rows(application, STREAMS)
+    await handle(deliver, await read(ledger, stream))
+    (request,) = fake.requests
+    assert request.to == address
+    assert "Ada" in request.text
+    assert (await read(ledger, stream)).state.status is Status.DISPATCHED
+
+
+async def test_i07_a_contact_that_changes_between_the_reading_and_the_intent_is_the_one_that_is_written_to(
+    ledger: Ledger, database: Database, deliver: Deliver, fake: FakeSes, application: Connection
+):
+    await take_in(database.url, [contact("ada", emailAddress="old@sandbox.example")])
+    await take_in(database.url, [shipped_without_an_address("ada")])
+    ((stream,),) = await rows(application, STREAMS)
+    known = await read(ledger, stream)
+    await take_in(database.url, [contact("ada", emailAddress="new@sandbox.example")])
+    await handle(deliver, known)
+    assert fake.requests == []
+    await handle(deliver, await read(ledger, stream))
+    assert [request.to for request in fake.requests] == ["new@sandbox.example"]
+
+
+async def test_a_person_without_an_address_is_not_written_to_and_the_history_says_what_was_looked_at(
+    ledger: Ledger, database: Database, deliver: Deliver, fake: FakeSes, application: Connection
+):
+    await take_in(database.url, [shipped_without_an_address("ada")])
+    ((stream,),) = await rows(application, STREAMS)
+    await handle(deliver, await read(ledger, stream))
+    after = (await read(ledger, stream)).state
+    assert (after.status, after.reason, fake.requests) == (Status.SUPPRESSED, "no_usable_address", [])
+
+
+async def test_a_language_that_no_message_names_is_the_person_s_own(
+    ledger: Ledger, database: Database, deliver: Deliver, fake: FakeSes, application: Connection
+):
+    await take_in(database.url, [contact("ada", emailAddress="ada@sandbox.example", locale="en-GB")])
+    await take_in(database.url, [shipped_without_an_address("ada", locale=None)])
+    ((stream,),) = await rows(application, STREAMS)
+    known = await read(ledger, stream)
+    assert (known.state.requested.locale, known.person.locale) == ("en", "en-GB")
+    await handle(deliver, known)
+    assert len(fake.requests) == 1
