@@ -92,8 +92,7 @@ class Deliver:
             country=country,
         )
         if isinstance(verdict, Suppress):
-            said = (verdict.rule, POLICY_VERSION, verdict.inputs)
-            await self._record(lease, loaded, lambda state, at: notification.suppress(state, said, at))
+            await self._suppress(lease, loaded, verdict)
             return
         named = msgspec.structs.replace(personal, name=person.name)
         try:
@@ -103,6 +102,17 @@ class Deliver:
             await self._record(lease, loaded, lambda state, at: notification.give_up_rendering(state, code, at))
             return
         await self._attempt(lease, loaded, rendered, prepared)
+
+    async def _suppress(self, lease: Lease, loaded: Loaded, verdict: Suppress) -> None:
+        """Record what forbids it, unless the person is known otherwise by now: then it is due again at once."""
+        person, said = loaded.person, (verdict.rule, POLICY_VERSION, verdict.inputs)
+
+        def decided(current: Loaded, now: datetime) -> Decision:
+            same = current.person == person
+            facts = notification.suppress(current.state, said, _origin(now)) if same else ()
+            return Decision(facts=current.next(facts), guards=_guards(current), settles=lease.owner)
+
+        self._count_end(loaded, await self._ledger.change(loaded.stream, decided, known=loaded))
 
     async def _attempt(self, lease: Lease, loaded: Loaded, rendered: Rendered, prepared: asyncio.Event) -> None:
         """Token, intent, request, outcome: in this order, whatever happens between them (promises I5 and I6)."""
@@ -260,7 +270,9 @@ class Deliver:
         def decided(current: Loaded, now: datetime) -> Decision:
             return Decision(facts=current.next(decide(current.state, _origin(now))), settles=lease.owner)
 
-        after = await self._ledger.change(loaded.stream, decided, known=loaded)
+        self._count_end(loaded, await self._ledger.change(loaded.stream, decided, known=loaded))
+
+    def _count_end(self, loaded: Loaded, after: Loaded | None) -> None:
         if after is not None and after.state.ended is not None and loaded.state.ended is None:
             reason = (after.state.reason or "").split(":", maxsplit=1)[0]
             self._metrics.ended.labels(self.channel.value, after.state.ended.value, reason).inc()

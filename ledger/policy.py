@@ -67,6 +67,10 @@ def judge(
         return Suppress("no_usable_address", {"channel": requested.channel.value, **_read_of(recipient)})
     if not allowed.allows(address):
         return Suppress("not_allowed_here", {"address_hash": suppression.address_hash if suppression else ""})
+    return _judge_country(requested, allowed, country)
+
+
+def _judge_country(requested: Requested, allowed: AllowList, country: str | None) -> Verdict:
     if requested.channel is Channel.SMS and not allowed.allows_country(country):
         return Suppress("country_not_allowed", {"country": country or "none"})
     return Send()

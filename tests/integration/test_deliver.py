@@ -116,7 +116,9 @@ async def test_an_order_without_an_address_goes_to_the_one_that_the_person_is_kn
     await handle(deliver, await read(ledger, stream))
     (request,) = fake.requests
     assert request.to == address
-    assert "Ada" in request.text
+    assert request.body is not None
+    assert request.body.content.simple.body.text is not None
+    assert "Ada" in request.body.content.simple.body.text.data
     assert (await read(ledger, stream)).state.status is Status.DISPATCHED
 
 

@@ -33,7 +33,7 @@ def test_a_person_without_an_address_is_not_written_to():
 
 def test_where_the_person_was_asked_for_the_verdict_names_what_was_read_of_them():
     known = nobody(IDENTITY, "u-1")
-    verdict = judge(requested(address_hash=None), None, EVERYONE, None, known)
+    verdict = judge(requested(address_hash=None), None, EVERYONE, recipient=known)
     assert verdict == Suppress("no_usable_address", {"channel": "email", "stream": str(known.stream), "version": "0"})
 
 

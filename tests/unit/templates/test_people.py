@@ -61,8 +61,8 @@ def test_what_is_absent_is_not_spoken_of_and_null_or_nothing_clears(catalogue: C
 
 
 def test_a_device_is_read(catalogue: Catalogue):
-    message = about("DeviceRegisteredEvent", fid="dLxYq2:APA91b-", platform="ios")
-    assert asked(catalogue, message) == DeviceNews("u-1", SAID_AT, "dLxYq2:APA91b-", Platform.IOS)
+    message = about("DeviceRegisteredEvent", fid="dLxYq2_APA91b-", platform="ios")
+    assert asked(catalogue, message) == DeviceNews("u-1", SAID_AT, "dLxYq2_APA91b-", Platform.IOS)
 
 
 def test_a_message_about_a_person_asks_for_no_notification(catalogue: Catalogue):
@@ -77,7 +77,7 @@ def test_every_fault_of_a_contact_is_named_and_no_value(catalogue: Catalogue):
     assert faults(catalogue, message) == [
         "payload.userId is required",
         f"payload.emailAddress {EMAIL}",
-        "payload.phoneNumber must be a phone number in E.164 form such as +442071838750",
+        "payload.phoneNumber must be a phone number with its country code such as +442071838750",
         "payload.firstName must be a string of at most 200 characters on one line",
         "payload.locale must be a language tag such as en-GB",
         "payload.timeZone must be an IANA time zone such as Europe/London",
@@ -88,7 +88,7 @@ def test_faults_of_envelope_and_payload_come_together(catalogue: Catalogue):
     message = about("DeviceRegisteredEvent", fid="a b", platform=["ios"]).replace(b'"messageId": "m-1", ', b"")
     assert faults(catalogue, message) == [
         "messageId is required",
-        "payload.fid must be the installation id of an app: 1 to 512 visible ASCII characters",
+        "payload.fid must be a Firebase installation id: at most 64 letters, digits, - or _",
         "payload.platform must be android or ios or web",
     ]
 
