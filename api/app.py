@@ -4,10 +4,11 @@ from litestar import Litestar
 from litestar.datastructures import State
 from prometheus_client import CollectorRegistry
 
-from api import callbacks, dead_letters, documents, health, messages, notifications, positions, search
+from api import callbacks, dead_letters, documents, health, messages, notifications, positions, recipients, search
 from api.auth import Guard, check_all_declared
 from api.correlation import send_back
 from api.health import Readiness
+from api.paths import as_sent
 from api.problems import HANDLERS
 from api.services import Services
 
@@ -22,6 +23,10 @@ ROUTES = (
     notifications.get_history,
     notifications.get_content,
     notifications.post_release,
+    recipients.get_recipient,
+    recipients.patch_recipient,
+    recipients.post_device,
+    recipients.delete_device,
     positions.list_positions,
     dead_letters.list_dead_letters,
     dead_letters.get_dead_letter,
@@ -45,6 +50,7 @@ def make_app(services: Services) -> Litestar:
         openapi_config=documents.config(),
         logging_config=None,
     )
+    app.asgi_handler = as_sent(app.asgi_handler)
     check_all_declared(app)
     documents.complete(app)
     return app

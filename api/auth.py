@@ -22,6 +22,7 @@ class Scope(StrEnum):
     READ = "notifications:read"
     ACT = "notifications:act"
     PII = "pii:read"
+    RECIPIENTS = "recipients:write"
     OPERATIONS = "operations"
 
 

@@ -43,6 +43,8 @@ _REF = "#/components/schemas/{name}"
 _TAKEN = (
     schemas.Message,
     schemas.NotificationRequest,
+    schemas.ContactChange,
+    schemas.DeviceRegistration,
     schemas.SearchFilters,
     schemas.ListFilters,
     schemas.Moment,

@@ -2,18 +2,16 @@
 
 from typing import Any
 
-from api.problems import TOO_LARGE, ProblemError, malformed
-from templates.envelope import Fault, MessageRejectedError, is_identifier, read_object
+from api.bodies import object_in
+from api.problems import malformed
+from templates.envelope import Fault, is_identifier
 
 
 def reason_in(body: bytes, *, required: bool) -> str:
     """Return why somebody decides; the body is {"reason": "…"}, and may be absent where no reason is required."""
     if not body and not required:
         return ""
-    try:
-        raw, faults = read_object(body or b"{}")
-    except MessageRejectedError as exc:
-        raise (ProblemError(TOO_LARGE) if exc.reason == "too_large" else malformed(*exc.faults)) from None
+    raw, faults = object_in(body)
     faults += [Fault("", "holds more than a reason")] if set(raw) - {"reason"} else []
     reason: Any = raw.get("reason")
     if not is_identifier(reason) if reason is not None else required:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
+from ledger.recipient import Platform
 from ledger.status import Status
 from ledger.values import Category, Channel
 
@@ -43,6 +44,23 @@ class NotificationRequest(Struct, kw_only=True):
     channels: Annotated[list[Channel], Meta(min_length=1)] | None = None
     send_at: Annotated[datetime, Meta(description="At most 8 weeks ahead.")] | None = None
     expires_at: Annotated[datetime, Meta(description="Not sent after this.")] | None = None
+
+
+class ContactChange(Struct, kw_only=True):
+    """How to reach a person. What is absent stays as it is, null clears it (RFC 7396); at least one must be there."""
+
+    email: Annotated[str, Meta(examples=["ada@example.com"])] | None = None
+    phone: Annotated[str, Meta(examples=["+15005550001"])] | None = None
+    name: str | None = None
+    locale: Annotated[str, Meta(examples=["en-GB"])] | None = None
+    time_zone: Annotated[str, Meta(description="Of the IANA database.", examples=["Europe/London"])] | None = None
+
+
+class DeviceRegistration(Struct, kw_only=True):
+    """An installation of an app, as it registered with Firebase."""
+
+    fid: Annotated[str, Meta(description="The Firebase installation id.", max_length=64)]
+    platform: Platform
 
 
 class ListFilters(Struct, kw_only=True):

@@ -9,8 +9,9 @@ import msgspec
 from litestar import get, post
 
 from api.auth import Scope
+from api.bodies import object_in
 from api.parameters import Parameters
-from api.problems import MALFORMED, TOO_LARGE, ProblemError, malformed
+from api.problems import MALFORMED, TOO_LARGE, malformed
 from api.schemas import ListFilters, SearchFilters
 from api.services import Call, Services, services_of
 from api.views import Recipient, recipient
@@ -21,7 +22,7 @@ from ledger.values import Category, Channel, Personal
 from projections.notification_log import LogRow
 from projections.notification_search import CursorError, Filters, search
 from templates.addresses import read_phone
-from templates.envelope import Fault, MessageRejectedError, read_object, shown
+from templates.envelope import Fault, shown
 
 LIMIT = 50
 MOST = 200
@@ -131,10 +132,7 @@ def _filters(services: Services, asked: Parameters) -> Filters:
 
 def _read_body(body: bytes) -> Parameters:
     """Read filters from a JSON object: texts, and `limit` as a number; null is as good as absent."""
-    try:
-        raw, faults = read_object(body or b"{}")
-    except MessageRejectedError as exc:
-        raise (ProblemError(TOO_LARGE) if exc.reason == "too_large" else malformed(*exc.faults)) from None
+    raw, faults = object_in(body)
     given = {name: value for name, value in raw.items() if value is not None}
     faults += _mistyped(given)
     texts = {name: str(value) for name, value in given.items() if isinstance(value, str | int)}

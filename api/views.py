@@ -134,7 +134,7 @@ def recipient(user_id: str | None, personal: Personal | Redacted, *, unmasked: b
         return Recipient(user_id=user_id, address=None, name=None, erased=True)
     if unmasked:
         return Recipient(user_id=user_id, address=personal.address, name=personal.name)
-    return Recipient(user_id=user_id, address=masked(personal.address), name=_initial(personal.name))
+    return Recipient(user_id=user_id, address=masked(personal.address), name=initial(personal.name))
 
 
 def history(stream: UUID, rows: Sequence[Row], *, key: DataKey | None, unmasked: bool) -> History:
@@ -147,10 +147,11 @@ def masked(address: str | None) -> str | None:
     if address is None:
         return None
     local, at, domain = address.rpartition("@")
-    return f"{_initial(local)}@{_initial(domain)}" if at else f"…{address[-2:]}"
+    return f"{initial(local)}@{initial(domain)}" if at else f"…{address[-2:]}"
 
 
-def _initial(text: str | None) -> str | None:
+def initial(text: str | None) -> str | None:
+    """Return the first letter of a name and nothing more."""
     return None if text is None else f"{text[:1]}…"
 
 
@@ -217,7 +218,7 @@ def _personal(personal: Personal | Redacted | bytes | None, *, unmasked: bool) -
         return None
     if unmasked:
         return {"address": personal.address, "name": personal.name, "data": personal.data}
-    return {"address": masked(personal.address), "name": _initial(personal.name)}
+    return {"address": masked(personal.address), "name": initial(personal.name)}
 
 
 def _plain(value: Any) -> Any:

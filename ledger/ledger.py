@@ -104,7 +104,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Decide = Callable[[Loaded, datetime], Decision | None]
-DecideOnRecipient = Callable[[Recipient, datetime], Decision]
+DecideOnRecipient = Callable[[Recipient, datetime], Decision | None]
 T = TypeVar("T")
 
 
@@ -213,6 +213,8 @@ class Ledger:
         async def attempt(_number: int) -> Recipient:
             known = await self.recipient(user_id)
             decision = decide(known, self.clock.now())
+            if decision is None:
+                return known
             await self._append(decision, {})
             facts = [new.fact for new in decision.facts if new.stream == known.stream]
             return fold(known, cast("list[RecipientFact]", facts))

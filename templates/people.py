@@ -8,13 +8,20 @@ from ledger.recipient import ContactNews, DeviceNews, Field, News, Platform
 from templates.envelope import Envelope, Fault
 from templates.shapes import SCALARS, Scalar, joined
 
-# What a payload calls each field, and what its value must look like.
-CONTACT: Mapping[Field, tuple[str, Scalar]] = {
-    Field.EMAIL: ("emailAddress", SCALARS["email"]),
-    Field.PHONE: ("phoneNumber", SCALARS["phone"]),
-    Field.NAME: ("firstName", SCALARS["line"]),
-    Field.LOCALE: ("locale", SCALARS["locale"]),
-    Field.TIME_ZONE: ("timeZone", SCALARS["time_zone"]),
+_SHAPES: Mapping[Field, Scalar] = {
+    Field.EMAIL: SCALARS["email"],
+    Field.PHONE: SCALARS["phone"],
+    Field.NAME: SCALARS["line"],
+    Field.LOCALE: SCALARS["locale"],
+    Field.TIME_ZONE: SCALARS["time_zone"],
+}
+# What a payload calls each field.
+_IN_PAYLOADS: Mapping[Field, str] = {
+    Field.EMAIL: "emailAddress",
+    Field.PHONE: "phoneNumber",
+    Field.NAME: "firstName",
+    Field.LOCALE: "locale",
+    Field.TIME_ZONE: "timeZone",
 }
 _ID, _FID = SCALARS["id"], SCALARS["fid"]
 _PLATFORM = Scalar(lambda value: isinstance(value, str) and value in set(Platform), f"must be {' or '.join(Platform)}")
@@ -27,14 +34,20 @@ def read(envelope: Envelope, faults: list[Fault]) -> News | None:
 
 
 def read_contact(
-    values: Mapping[str, Any], user_id: str, said_at: datetime, faults: list[Fault], *, path: str = ""
+    values: Mapping[str, Any],
+    user_id: str,
+    said_at: datetime,
+    faults: list[Fault],
+    *,
+    names: Mapping[Field, str],
+    path: str = "",
 ) -> ContactNews:
     """Read the fields of a contact that are there: null (or "") clears one, and what is absent is not spoken of."""
     said: dict[Field, str | None] = {}
-    for field, (name, shape) in CONTACT.items():
+    for field, name in names.items():
         if name in values:
-            value = values[name]
-            said[field] = None if value is None or value == "" else shape.read(value, joined(path, name), faults)
+            value, place = values[name], joined(path, name)
+            said[field] = None if value is None or value == "" else _SHAPES[field].read(value, place, faults)
     locale = said.get(Field.LOCALE)
     if locale is not None:
         said[Field.LOCALE] = locale.replace("_", "-")
@@ -52,7 +65,7 @@ def read_device(
 
 def _contact_changed(payload: dict[str, Any], said_at: datetime, faults: list[Fault]) -> News | None:
     user_id = _required(payload, "userId", _ID, "payload", faults)
-    news = read_contact(payload, user_id or "", said_at, faults, path="payload")
+    news = read_contact(payload, user_id or "", said_at, faults, names=_IN_PAYLOADS, path="payload")
     return news if user_id else None
 
 

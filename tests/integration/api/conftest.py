@@ -37,7 +37,7 @@ from tests.integration.api.tokens import AUDIENCE, ISSUER, KEYS, token
 from tests.integration.api.topic import ARN, SignedTopic
 from tests.support.postgres import IDENTITY_KEY, KEY_ENCRYPTION_KEY, Database
 
-EVERYTHING = "notifications:write notifications:read notifications:act pii:read operations"
+EVERYTHING = "notifications:write notifications:read notifications:act pii:read recipients:write operations"
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,12 @@ async def status(service: Service, bearer: str) -> httpx.Response:
 
 
 def filled(path: str) -> str:
-    return path.replace("{notification_id}", str(uuid4())).replace("{key}", "00" * 32)
+    return (
+        path.replace("{notification_id}", str(uuid4()))
+        .replace("{key}", "00" * 32)
+        .replace("{user_id}", "ada")
+        .replace("{device_id}", "00" * 16)
+    )
 
 
 async def test_i17_every_route_is_closed_without_its_scope(service: Service, services: Services):

@@ -1,0 +1,153 @@
+"""/v1/recipients/{user_id}: what is known of a person, told by whoever keeps it; addresses never stand in a URL."""
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from litestar import delete, get, patch, post
+from litestar.params import FromPath
+
+from api.auth import Scope
+from api.bodies import object_in
+from api.disclosure import record_read
+from api.parameters import Parameters
+from api.paths import user_id_in
+from api.problems import MALFORMED, NEWER_RELEASE, NOT_FOUND, TOO_LARGE, ProblemError, malformed
+from api.schemas import ContactChange, DeviceRegistration
+from api.services import Call, services_of
+from api.views import initial, masked
+from handlers.recipients import NoSuchDeviceError, remove_device, tell
+from ledger.recipient import Device, Field, Platform, Recipient
+from templates.envelope import Fault, shown
+from templates.people import read_contact, read_device
+
+# Replaced by the time of the decision (handlers.recipients).
+_NOW = datetime.min.replace(tzinfo=UTC)
+_NAMES: Mapping[Field, str] = {field: field.value for field in Field}
+_TAGS = ["recipients"]
+
+
+class ShownDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that pushes may go to. `id` stands for its installation id, which is shown to nobody."""
+
+    id: str
+    platform: Platform
+    registered_at: datetime
+
+
+class ShownRecipient(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a person. Addresses and name are masked (`a…@e…`) without scope `pii:read`.
+
+    `version` counts the facts. A push goes first to the device that registered last, which stands first.
+    """
+
+    user_id: str
+    email: str | None
+    phone: str | None
+    name: str | None
+    locale: str | None
+    time_zone: str | None
+    devices: list[ShownDevice]
+    changed_at: datetime
+    version: int
+
+
+@get(
+    "/v1/recipients/{user_id:str}",
+    scopes=[Scope.READ],
+    tags=_TAGS,
+    summary="What is known of a person",
+    problems=[MALFORMED, NOT_FOUND, NEWER_RELEASE],
+)
+async def get_recipient(request: Call, user_id: FromPath[str]) -> ShownRecipient:
+    Parameters.of_query(request.scope, known=()).done()
+    user = user_id_in(user_id)
+    known, unmasked = await services_of(request).ledger.recipient(user), Scope.PII in request.user.scopes
+    if unmasked and known.version:
+        await record_read(request, "recipient", str(known.stream))
+    return _shown(user, known, unmasked=unmasked)
+
+
+@patch(
+    "/v1/recipients/{user_id:str}",
+    scopes=[Scope.RECIPIENTS],
+    tags=_TAGS,
+    summary="Tell how to reach a person: what is absent stays, null clears (RFC 7396)",
+    body=ContactChange,
+    problems=[MALFORMED, NOT_FOUND, TOO_LARGE, NEWER_RELEASE],
+)
+async def patch_recipient(request: Call, user_id: FromPath[str]) -> ShownRecipient:
+    user, (raw, faults) = user_id_in(user_id), object_in(await request.body())
+    _refuse_others(raw, _NAMES.values(), faults)
+    news = read_contact(raw, user, _NOW, faults, names=_NAMES)
+    if not news.values and not faults:
+        faults.append(Fault("", f"must hold at least one of {', '.join(_NAMES.values())}"))
+    if faults:
+        raise malformed(*faults)
+    return _shown(user, await tell(services_of(request).ledger, news, by=_by(request)), unmasked=False)
+
+
+@post(
+    "/v1/recipients/{user_id:str}/devices",
+    status_code=200,
+    scopes=[Scope.RECIPIENTS],
+    tags=_TAGS,
+    summary="Register a device of a person for pushes; again is the same as once",
+    body=DeviceRegistration,
+    problems=[MALFORMED, NOT_FOUND, TOO_LARGE, NEWER_RELEASE],
+)
+async def post_device(request: Call, user_id: FromPath[str]) -> ShownDevice:
+    user, (raw, faults) = user_id_in(user_id), object_in(await request.body())
+    _refuse_others(raw, DeviceRegistration.__struct_fields__, faults)
+    news = read_device(raw, user, _NOW, faults)
+    if news is None or faults:
+        raise malformed(*faults)
+    ledger = services_of(request).ledger
+    known = await tell(ledger, news, by=_by(request))
+    device_id = ledger.identity.device_hash(news.address)
+    return next(_device(device) for device in known.devices if device.address_hash == device_id)
+
+
+@delete(
+    "/v1/recipients/{user_id:str}/devices/{device_id:str}",
+    scopes=[Scope.RECIPIENTS],
+    tags=_TAGS,
+    summary="Use a device of a person no more",
+    problems=[NOT_FOUND, NEWER_RELEASE],
+)
+async def delete_device(request: Call, user_id: FromPath[str], device_id: FromPath[str]) -> None:
+    try:
+        await remove_device(services_of(request).ledger, user_id_in(user_id), device_id, by=_by(request))
+    except NoSuchDeviceError as exc:
+        raise ProblemError(NOT_FOUND, str(exc)) from None
+
+
+def _refuse_others(raw: Mapping[str, Any], known: Collection[str], faults: list[Fault]) -> None:
+    message = f"is not known; known are {', '.join(sorted(known))}"
+    faults.extend(Fault(shown(name), message) for name in raw if name not in known)
+
+
+def _shown(user_id: str, known: Recipient, *, unmasked: bool) -> ShownRecipient:
+    if known.changed_at is None:
+        raise ProblemError(NOT_FOUND, "nothing is known of this person")
+    contact = known.contact
+    return ShownRecipient(
+        user_id=user_id,
+        email=contact.email if unmasked else masked(contact.email),
+        phone=contact.phone if unmasked else masked(contact.phone),
+        name=contact.name if unmasked else initial(contact.name),
+        locale=known.locale,
+        time_zone=known.time_zone,
+        devices=[_device(device) for device in reversed(known.devices)],
+        changed_at=known.changed_at,
+        version=known.version,
+    )
+
+
+def _device(device: Device) -> ShownDevice:
+    return ShownDevice(id=device.address_hash, platform=device.platform, registered_at=device.said_at)
+
+
+def _by(request: Call) -> str:
+    return f"api:{request.user.subject}"
