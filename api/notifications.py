@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from itertools import takewhile
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from ledger.errors import UnknownTopicError
 from ledger.ids import is_standing
 from ledger.keys import DataKey
 from ledger.mapping import FactMapper, StoredFact, of_notification, unseal
-from ledger.notification import Requested, State, fold
+from ledger.notification import AttemptStarted, Requested, State, fold
 from ledger.store import Row
 from ledger.values import REDACTED, Content, Personal, Redacted
 
@@ -50,7 +51,7 @@ async def get_notification(request: Call, notification_id: FromPath[UUID]) -> vi
     state = fold(facts)
     if state is None or (version is not None and version > state.version):
         raise ProblemError(NOT_FOUND, "the notification was not there, or not at this version")
-    personal = _personal(rows[0], state, await _key(services, facts[0]))
+    personal = _personal(rows, state, await _key(services, facts[0]))
     if unmasked:
         await record_read(request, "notification", str(notification_id))
     return views.notification(notification_id, state, personal, unmasked=unmasked)
@@ -132,7 +133,7 @@ async def post_release(request: Call, notification_id: FromPath[UUID]) -> views.
         raise ProblemError(NOT_FOUND, str(exc)) from None
     except NotHeldError as exc:
         raise ProblemError(NOT_HELD, str(exc)) from None
-    return views.notification(notification_id, after.state, _opened(after.state.requested), unmasked=False)
+    return views.notification(notification_id, after.state, _opened(after.state.requested.personal), unmasked=False)
 
 
 def _said(content: Content, digest: bytes) -> SaidContent:
@@ -169,9 +170,23 @@ async def _key(services: Services, first: StoredFact | None) -> DataKey | None:
     return keys.get(first.recipient)
 
 
-def _personal(first: Row, state: State, key: DataKey | None) -> Personal | Redacted:
-    return _opened(unseal(state.requested, first.stream, topic=first.topic, key=key))
+def _personal(rows: Sequence[Row], state: State, key: DataKey | None) -> Personal | Redacted:
+    """Return the personal data of the request, with the address that was found where it gave none."""
+    first = rows[0]
+    personal = _opened(unseal(state.requested, first.stream, topic=first.topic, key=key).personal)
+    if not isinstance(personal, Personal) or personal.address is not None:
+        return personal
+    found = (started.address for started in map(partial(_found, key=key), reversed(rows)) if started is not None)
+    return msgspec.structs.replace(personal, address=next(found, None))
 
 
-def _opened(requested: Requested) -> Personal | Redacted:
-    return REDACTED if isinstance(requested.personal, bytes) else requested.personal
+def _found(row: Row, *, key: DataKey | None) -> Personal | None:
+    fact = _MAPPER.decode(row.topic, row.state)
+    if not isinstance(fact, AttemptStarted) or fact.personal is None:
+        return None
+    opened = _opened(unseal(fact, row.stream, version=row.version, topic=row.topic, key=key).personal)
+    return opened if isinstance(opened, Personal) else None
+
+
+def _opened(personal: Personal | Redacted | bytes | None) -> Personal | Redacted:
+    return personal if isinstance(personal, Personal) else REDACTED

@@ -42,11 +42,12 @@ async def sent(ledger: Ledger, stream: UUID, *, reference: str = "ses-1") -> UUI
         intent = Intent(
             attempt=attempt,
             provider="ses",
-            address_hash="0" * 32,
+            address_hash=loaded.person.address_hash or "0" * 32,
             digest=digest,
             template_version="1",
             locale="en",
             deadline_at=now + timedelta(minutes=1),
+            address=loaded.person.address if loaded.person.found else None,
         )
         facts = notification.start_attempt(loaded.state, intent, Origin(now=now, cause="agenda", by="deliver"))
         assert loaded.key is not None

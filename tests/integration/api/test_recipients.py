@@ -1,3 +1,4 @@
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -5,7 +6,7 @@ import psycopg
 import pytest
 
 from tests.integration.api.conftest import Service
-from tests.integration.api.deliveries import message
+from tests.integration.api.deliveries import message, posted, sent
 from tests.support.postgres import Database
 
 READ, WRITE = "notifications:read", "recipients:write"
@@ -91,7 +92,7 @@ async def test_a_body_that_changes_nothing_is_refused(service: Service, body: by
 
 async def test_a_command_holds_over_a_message_of_a_publisher_whose_clock_is_ahead(service: Service):
     ahead = {**message(), "messageType": "UserContactChangedEvent"}
-    ahead["timestamp"] = ahead["timestamp"].replace("2026", "2026")
+    ahead["timestamp"] = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
     ahead["payload"] = {"userId": "ada", "emailAddress": "ada@example.com"}
     assert (await service.client.post("/v1/messages", json=ahead)).json() == {"notifications": []}
     await told(service, email="eva@example.com")
@@ -165,3 +166,19 @@ async def test_i18_the_status_messages_pass_over_what_is_told_of_people(service:
     await registered(service)
     page = (await service.client.get("/v1/positions")).json()
     assert page == {"messages": [], "next": 2, "left_out": []}
+
+
+async def test_the_address_that_was_found_is_shown_with_the_notification_as_far_as_the_reader_may_see_it(
+    service: Service,
+):
+    await told(service)
+    stream = await posted(service.client, message("OrderShippedEvent", userId="ada", userEmail=None))
+    before = (await service.client.get(f"/v1/notifications/{stream}")).json()
+    assert before["recipient"]["address"] is None
+    await sent(service.ledger, stream)
+    for headers, address in (({}, "ada@example.com"), (service.as_(READ), "a…@e…")):
+        shown = await service.client.get(f"/v1/notifications/{stream}", headers=headers)
+        assert shown.json()["recipient"]["address"] == address
+        history = (await service.client.get(f"/v1/notifications/{stream}/history", headers=headers)).json()
+        (started,) = [fact for fact in history["facts"] if fact["topic"] == "notification.attempt_started"]
+        assert started["data"]["personal"]["address"] == address
