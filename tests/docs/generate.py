@@ -25,6 +25,7 @@ from handlers.metrics import Metrics
 from handlers.status_messages import StatusMessage
 from ledger.mapping import TOPICS
 from ledger.notification import Fact, Reported
+from ledger.recipient import Contact
 from ledger.status import PRECEDENCE, STRENGTH, Evidence, Status
 from ops import settings
 from ops.cli import main as program
@@ -109,11 +110,13 @@ def kind_of(field: msgspec.structs.FieldInfo) -> str:
     """Say what a field holds, in words that are not Python's."""
     kinds = [kind for kind in get_args(field.type) or (field.type,) if kind is not type(None)]
     if field.name == "personal":
-        return "sealed: address, name, data"
+        return "sealed: email, phone, name" if Contact in kinds else "sealed: address, name, data"
+    if getattr(field.type, "__origin__", None) is tuple:
+        return f"some of {', '.join(f'`{word.value}`' for word in kinds[0])}"
     if getattr(field.type, "__origin__", None) is dict:
         return "names and texts"
     (kind,) = kinds
-    words = {"str": "text", "UUID": "id", "datetime": "time", "bytes": "digest"}
+    words = {"str": "text", "UUID": "id", "datetime": "time", "bytes": "digest", "bool": "true or false"}
     if issubclass(kind, msgspec.Struct):
         name = f"a record of {', '.join(f'`{inner}`' for inner in kind.__struct_fields__)}"
     else:

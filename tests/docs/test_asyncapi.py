@@ -122,4 +122,4 @@ def test_its_examples_are_taken(document: dict[str, Any]):
         now = datetime.fromisoformat(example["payload"]["timestamp"])
         envelope, faults = examine(msgspec.json.encode(example["payload"]), now=now)
         assert faults == []
-        assert known.wanted(envelope, channels={Channel.EMAIL})
+        assert known.asks(envelope, channels={Channel.EMAIL})
