@@ -15,7 +15,7 @@ from ledger.agenda import Claim
 from ledger.ledger import Ledger, Loaded
 from ledger.policy import AllowList
 from ledger.status import Status
-from ledger.values import Channel, Lane, Personal, Report, ReportKind
+from ledger.values import Category, Channel, Lane, Personal, Report, ReportKind
 from providers.fakes.ses import FakeSes
 from providers.guard import Gate, Route
 from providers.ses import Ses
@@ -25,6 +25,7 @@ from tests.acceptance.taking import take_in
 from tests.acceptance.traffic import message
 from tests.integration.ledger.parts import Connection, rows, set_aside_in
 from tests.support.postgres import Database
+from tests.unit.templates.samples import MEANINGS
 
 STREAMS = (
     "SELECT originator_id FROM ledger.stored_events WHERE topic = 'notification.requested' ORDER BY notification_id"
@@ -144,6 +145,45 @@ async def test_a_person_without_an_address_is_not_written_to_and_the_history_say
     await handle(deliver, await read(ledger, stream))
     after = (await read(ledger, stream)).state
     assert (after.status, after.reason, fake.requests) == (Status.SUPPRESSED, "no_usable_address", [])
+
+
+async def test_i07_an_address_that_becomes_known_while_none_is_found_is_used(
+    ledger: Ledger, database: Database, deliver: Deliver, fake: FakeSes, application: Connection
+):
+    await take_in(database.url, [shipped_without_an_address("ada")])
+    ((stream,),) = await rows(application, STREAMS)
+    known = await read(ledger, stream)
+    await take_in(database.url, [contact("ada", emailAddress="ada@sandbox.example")])
+    await handle(deliver, known)
+    assert (await read(ledger, stream)).state.ended is None
+    await handle(deliver, await read(ledger, stream))
+    assert [request.to for request in fake.requests] == ["ada@sandbox.example"]
+
+
+OWN_ADDRESS_ALONE = {"EmailVerificationRequestedEvent", "LowStockWarningEvent"}
+ADDRESSES = ("emailAddress", "phoneNumber", "userEmail", "userPhoneNumber")
+
+
+async def test_every_message_of_the_platform_with_its_address_left_out_goes_where_the_person_is_known_to_be(
+    ledger: Ledger, database: Database, deliver: Deliver, fake: FakeSes, application: Connection
+):
+    bare = [message(each, **dict.fromkeys(ADDRESSES)) for each in sorted(MEANINGS.keys() - OWN_ADDRESS_ALONE)]
+    people = set()
+    for one in bare:
+        for subscriber in one["payload"].get("subscribers", []):
+            subscriber.pop("email", None)
+            people.add(subscriber["userId"])
+        people |= {one["payload"]["userId"]} if "userId" in one["payload"] else set()
+    await take_in(database.url, [contact(user, emailAddress=f"{user}@sandbox.example") for user in sorted(people)])
+    await take_in(database.url, bare)
+    ended = {}
+    for (stream,) in await rows(application, STREAMS):
+        await handle(deliver, await read(ledger, stream))
+        state = (await read(ledger, stream)).state
+        ended[state.requested.type] = (state.status, state.requested.category is Category.MARKETING)
+    assert set(ended.values()) == {(Status.DISPATCHED, False), (Status.SUPPRESSED, True)}
+    assert {request.to.removesuffix("@sandbox.example") for request in fake.requests} <= people
+    assert len(fake.requests) == sum(status is Status.DISPATCHED for status, _ in ended.values())
 
 
 async def test_a_language_that_no_message_names_is_the_person_s_own(
