@@ -46,6 +46,7 @@ TOPICS: dict[str, type[n.Fact]] = {
 
 StoredFact = n.NotificationFact | suppression.Listed | r.RecipientFact
 F = TypeVar("F", bound=n.Fact)
+_OPEN = frozenset({Personal, r.Contact})
 _OF_NOTIFICATIONS = frozenset(get_args(n.NotificationFact))
 
 # Old topic -> (the topic that took its place, how its fields become the new ones).
@@ -141,7 +142,7 @@ def key_of(fact: n.Fact) -> str | None:
 def open_in(fact: n.Fact) -> Personal | r.Contact | None:
     """Return the personal data of a fact that are not sealed yet; None where it holds none."""
     personal = getattr(fact, "personal", None)
-    return personal if isinstance(personal, Personal | r.Contact) else None
+    return personal if type(personal) in _OPEN else None
 
 
 def unseal(fact: F, stream: UUID, *, version: int = 1, topic: str, key: DataKey | None) -> F:

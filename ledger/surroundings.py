@@ -21,7 +21,9 @@ from ledger.values import Channel
 UNREADABLE = (UnknownTopicError, KeyUnavailableError, msgspec.DecodeError, ValueError)
 
 KeysRead = Mapping[str, DataKey | KeyUnavailableError]
-_Listing = tuple[Channel, str]
+People = Mapping[str, r.Recipient | Exception]
+# By channel and address hash. Plain strings: the hash of a member of an enumeration is computed anew each time.
+_Lists = dict[tuple[str, str], s.Suppression | Exception]
 
 
 class Around(msgspec.Struct, frozen=True):
@@ -50,16 +52,15 @@ class Surroundings:
     async def of(self, states: Sequence[n.State]) -> list[Around | Exception]:
         """Read what lies around each; what cannot be read is the error of those that it belongs to."""
         users = {user for state in states if (user := _asked_for(state)) is not None}
-        listings = {listing for state in states for listing in _listings(state)}
+        lists = self._nothing_listed((state, _named(state)) for state in states)
         keys, rows = await asyncio.gather(
             self.keys_of({state.requested.recipient for state in states}),
-            self._rows([*map(self._person, users), *(self._listed(listing) for listing in listings)]),
+            self._rows([*map(self._person, users), *_streams(lists)]),
         )
         people = {user: self._recipient(user, rows, keys) for user in users}
-        found = {listing for state in states for listing in _found(state, people)} - listings
-        if found:
-            rows |= await self._rows([self._listed(listing) for listing in found])
-        lists = {listing: self._suppression(listing, rows) for listing in listings | found}
+        found = self._nothing_listed((state, _found(state, people)) for state in states) if people else {}
+        rows |= await self._rows(_streams({name: found[name] for name in found.keys() - lists.keys()}))
+        lists = {name: self._filled(known, rows) for name, known in (found | lists).items()}
         return [_around(state, keys, people, lists) for state in states]
 
     async def people(self, users: Collection[str]) -> dict[str, r.Recipient | Exception]:
@@ -90,8 +91,17 @@ class Surroundings:
     def _person(self, user: str) -> UUID:
         return r.stream_of(self._identity, user)
 
-    def _listed(self, listing: _Listing) -> UUID:
-        return s.stream_of(self._identity, *listing)
+    def _nothing_listed(self, addresses: Iterable[tuple[n.State, Iterable[str]]]) -> _Lists:
+        """Return the suppressions of some addresses before anything is read of them."""
+        empty: _Lists = {}
+        for state, hashes in addresses:
+            channel = state.requested.channel
+            for address_hash in hashes:
+                if (channel.value, address_hash) not in empty:
+                    stream = s.stream_of(self._identity, channel, address_hash)
+                    known = s.Suppression(stream=stream, channel=channel, address_hash=address_hash)
+                    empty[channel.value, address_hash] = known
+        return empty
 
     def _recipient(self, user: str, rows: Mapping[UUID, Sequence[Row]], keys: KeysRead) -> r.Recipient | Exception:
         empty = r.nobody(self._identity, user)
@@ -107,15 +117,20 @@ class Surroundings:
         fact = cast("r.RecipientFact", self._mapper.decode(row.topic, row.state))
         return unseal(fact, row.stream, version=row.version, topic=row.topic, key=key)
 
-    def _suppression(self, listing: _Listing, rows: Mapping[UUID, Sequence[Row]]) -> s.Suppression | Exception:
-        channel, address_hash = listing
-        stream = self._listed(listing)
-        empty = s.Suppression(stream=stream, channel=channel, address_hash=address_hash)
+    def _filled(
+        self, empty: s.Suppression | Exception, rows: Mapping[UUID, Sequence[Row]]
+    ) -> s.Suppression | Exception:
+        if isinstance(empty, Exception) or empty.stream not in rows:
+            return empty
         try:
-            facts = [self._mapper.decode(row.topic, row.state) for row in rows.get(stream, ())]
+            facts = [self._mapper.decode(row.topic, row.state) for row in rows[empty.stream]]
             return s.fold(empty, cast("list[s.Listed]", facts))
         except UNREADABLE as exc:
             return exc
+
+
+def _streams(lists: _Lists) -> list[UUID]:
+    return [known.stream for known in lists.values() if isinstance(known, s.Suppression)]
 
 
 def _asked_for(state: n.State) -> str | None:
@@ -123,43 +138,43 @@ def _asked_for(state: n.State) -> str | None:
 
     What has reached its provider needs nothing more; only a push may have further devices to go to.
     """
-    asked, is_push = state.requested, state.requested.channel is Channel.PUSH
-    if state.ended or (state.reached and not is_push):
+    asked = state.requested
+    is_push = asked.channel is Channel.PUSH
+    if not (is_push or asked.address_hash is None or asked.locale_assumed):
         return None
-    return asked.user_id if is_push or asked.address_hash is None or asked.locale_assumed else None
+    return None if state.ended or (state.reached and not is_push) else asked.user_id
 
 
-def _listings(state: n.State) -> set[_Listing]:
-    """Return the addresses that the notification itself names, and those that it was sent to."""
-    hashes = {state.requested.address_hash, *(attempt.address_hash for attempt in state.attempts)}
-    return {(state.requested.channel, address_hash) for address_hash in hashes if address_hash}
+def _named(state: n.State) -> set[str]:
+    """Return the addresses that the notification itself names, and those that it was sent to, by their hashes."""
+    hashes = {attempt.address_hash for attempt in state.attempts}
+    hashes.add(state.requested.address_hash or "")
+    hashes.discard("")
+    return hashes
 
 
-def _found(state: n.State, people: Mapping[str, r.Recipient | Exception]) -> Iterable[_Listing]:
+def _found(state: n.State, people: People) -> Iterable[str]:
     """Return the addresses that the person's stream gives, where the message gave none."""
-    channel, person = state.requested.channel, people.get(state.requested.user_id or "")
-    if isinstance(person, r.Recipient) and state.requested.address_hash is None:
-        for address in person.addresses(channel):
-            yield channel, address.address_hash
+    if state.requested.address_hash is not None:
+        return ()
+    person = people.get(state.requested.user_id or "")
+    if not isinstance(person, r.Recipient):
+        return ()
+    return [address.address_hash for address in person.addresses(state.requested.channel)]
 
 
-def _around(
-    state: n.State,
-    keys: KeysRead,
-    people: Mapping[str, r.Recipient | Exception],
-    lists: Mapping[_Listing, s.Suppression | Exception],
-) -> Around | Exception:
+def _around(state: n.State, keys: KeysRead, people: People, lists: _Lists) -> Around | Exception:
     key = keys.get(state.requested.recipient)
     user = _asked_for(state)
     person = None if user is None else people[user]
-    suppressions: dict[str, s.Suppression] = {}
     if isinstance(key, Exception):
         return key
     if isinstance(person, Exception):
         return person
-    for listing in {*_listings(state), *_found(state, {} if user is None else people)}:
-        known = lists[listing]
+    suppressions: dict[str, s.Suppression] = {}
+    for address_hash in (*_named(state), *(() if user is None else _found(state, people))):
+        known = lists[state.requested.channel.value, address_hash]
         if isinstance(known, Exception):
             return known
-        suppressions[known.address_hash] = known
+        suppressions[address_hash] = known
     return Around(key, person, suppressions)
