@@ -143,9 +143,13 @@ class Accepted(msgspec.Struct, frozen=True, tag="accepted"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """The provider will never take this one message: its address or its content is at fault."""
+    """The provider will never take this one message: its address or its content is at fault.
+
+    `suppresses` = the address is dead, for every message (a device that the app was removed from).
+    """
 
     code: str
+    suppresses: bool = False
 
 
 class Postponed(msgspec.Struct, frozen=True, tag="postponed"):

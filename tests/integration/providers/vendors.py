@@ -6,9 +6,11 @@ from typing import Protocol
 from uuid import UUID
 
 import msgspec
+from google.auth.credentials import Credentials
 
-from ledger.values import InDoubt, Mail, Outcome, Postponed, Refused
+from ledger.values import InDoubt, Mail, Outcome, Postponed, PushMessage, Refused
 from providers.contract import Provider, Sending
+from providers.fcm import Fcm
 from providers.ses import Ses
 from providers.smtp import BUSY_PAUSE, Smtp
 from tests.integration.providers.stub import HTTP, SMTP, Speaker, http
@@ -326,4 +328,130 @@ RELAY = Vendor(
     busy=Postponed("connections_busy", retry_after=BUSY_PAUSE),
 )
 
-VENDORS = (SES, RELAY)
+
+class Granted(Credentials):
+    """Credentials that get a token without asking anybody: what is counted at the socket is pushes alone."""
+
+    def refresh(self, _: object) -> None:
+        self.token = "granted"
+
+
+async def open_fcm(endpoint: str, *, max_connections: int, hurried: bool) -> Provider:
+    return await Fcm.open(
+        Granted(),
+        project="acme",
+        base_url=endpoint,
+        receipt=lambda notification, attempt: f"{notification.hex}{attempt.hex}",
+        max_connections=max_connections,
+        **(HURRIED if hurried else {}),
+    )
+
+
+FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
+
+
+def fcm_error(
+    status: int, state: str, code: str = "", *, message: str = "No.", field: str = "", **headers: str
+) -> bytes:
+    details: list[dict[str, object]] = [{"@type": FCM_ERROR, "errorCode": code}] if code else []
+    if field:
+        details.append({"@type": BAD_REQUEST, "fieldViolations": [{"field": field, "description": "No."}]})
+    return http(status, {"error": {"code": status, "message": message, "status": state, "details": details}}, **headers)
+
+
+def fcm_codes() -> list[tuple[str, bytes, Outcome]]:
+    own = [
+        (404, "NOT_FOUND", "UNREGISTERED", Refused("UNREGISTERED", suppresses=True)),
+        (403, "PERMISSION_DENIED", "SENDER_ID_MISMATCH", Refused("SENDER_ID_MISMATCH")),
+        (400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", Postponed("INVALID_ARGUMENT", ours=True)),
+        (429, "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", Postponed("QUOTA_EXCEEDED")),
+        (503, "UNAVAILABLE", "UNAVAILABLE", Postponed("UNAVAILABLE")),
+        (500, "INTERNAL", "INTERNAL", InDoubt("INTERNAL")),
+        (401, "UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR", Postponed("THIRD_PARTY_AUTH_ERROR", ours=True)),
+        (401, "UNAUTHENTICATED", "APNS_AUTH_ERROR", Postponed("APNS_AUTH_ERROR", ours=True)),
+        (400, "INVALID_ARGUMENT", "UNSPECIFIED_ERROR", Postponed("INVALID_ARGUMENT", ours=True)),
+        (400, "SOMETHING_NEW", "SOMETHING_NEWER", Postponed("SOMETHING_NEWER", ours=True)),
+        (500, "SOMETHING_NEW", "SOMETHING_NEWER", InDoubt("SOMETHING_NEWER")),
+    ]
+    states: list[tuple[int, str, Outcome]] = [
+        (401, "UNAUTHENTICATED", Postponed("UNAUTHENTICATED", ours=True)),
+        (403, "PERMISSION_DENIED", Postponed("PERMISSION_DENIED", ours=True)),
+        (404, "NOT_FOUND", Postponed("NOT_FOUND", ours=True)),
+        (400, "FAILED_PRECONDITION", Postponed("FAILED_PRECONDITION", ours=True)),
+        (400, "OUT_OF_RANGE", Postponed("OUT_OF_RANGE", ours=True)),
+        (429, "RESOURCE_EXHAUSTED", Postponed("RESOURCE_EXHAUSTED")),
+        (503, "UNAVAILABLE", Postponed("UNAVAILABLE")),
+        (409, "ABORTED", InDoubt("ABORTED")),
+        (499, "CANCELLED", InDoubt("CANCELLED")),
+        (500, "DATA_LOSS", InDoubt("DATA_LOSS")),
+        (500, "UNKNOWN", InDoubt("UNKNOWN")),
+        (504, "DEADLINE_EXCEEDED", InDoubt("DEADLINE_EXCEEDED")),
+    ]
+    dead = Refused("INVALID_ARGUMENT", suppresses=True)
+    arguments: list[tuple[str, str, str, Outcome]] = [
+        ("a-device-by-its-text", "The registration token is not a valid FCM registration token", "", dead),
+        ("a-device-by-its-field", "Invalid value", "message.fid", dead),
+        ("a-token-by-its-field", "Invalid value", "message.token", dead),
+        ("too-big", "Android message is too big", "", Refused("INVALID_ARGUMENT")),
+        ("data", "Invalid value", "message.data[0].value", Refused("INVALID_ARGUMENT")),
+        ("words", "Invalid value", "message.notification.title", Refused("INVALID_ARGUMENT")),
+        ("anything-else", "Invalid value", "message.android.priority", Postponed("INVALID_ARGUMENT", ours=True)),
+    ]
+    return [
+        *((f"{code}-{status}", fcm_error(status, state, code), outcome) for status, state, code, outcome in own),
+        *((f"{state}-{status}", fcm_error(status, state), outcome) for status, state, outcome in states),
+        *(
+            (name, fcm_error(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", message=text, field=field), outcome)
+            for name, text, field, outcome in arguments
+        ),
+        ("bare-408", http(408, b"<html>"), Postponed("408")),
+        ("bare-429", http(429, b"<html>"), Postponed("429")),
+        ("bare-503", http(503, b"<html>"), Postponed("503")),
+        ("bare-500", http(500, b"<html>"), InDoubt("500")),
+        ("bare-502", http(502, b"<html>"), InDoubt("502")),
+        ("bare-403", http(403, b"<html>"), Postponed("403", ours=True)),
+        ("redirect", http(302, b"", Location="/elsewhere"), Postponed("302", ours=True)),
+        ("text-for-a-code", fcm_error(400, "cXyz is bad", "device cXyz"), Postponed("400", ours=True)),
+        ("no-object", http(400, {"error": "unauthorized"}), Postponed("400", ours=True)),
+        ("odd-details", http(500, {"error": {"status": 5, "details": {}}}), InDoubt("500")),
+    ]
+
+
+FCM = Vendor(
+    name="fcm",
+    speaker=HTTP,
+    schemes=("http", "https"),
+    open=open_fcm,
+    sending=Sending(
+        notification=NOTIFICATION,
+        attempt=ATTEMPT,
+        address="cXyz1234567890abcdefgh",
+        content=PushMessage("Grüße", "Hi\nthere", "https://acme.example/orders/1"),
+    ),
+    accepted=http(200, {"name": "projects/acme/messages/0:1500415314455276%31bd1c9631bd1c96"}),
+    reference=lambda _: "projects/acme/messages/0:1500415314455276%31bd1c9631bd1c96",
+    codes=tuple((name, Answer(reply), outcome) for name, reply, outcome in fcm_codes()),
+    cut_short=InDoubt,
+    garbage=(
+        http(200, b"<html>Welcome</html>"),
+        http(200, b""),
+        http(200, {}),
+        http(200, []),
+        http(200, {"name": 5}),
+        http(200, {"name": None}),
+        http(200, {"name": "projects/acme/messages/two lines\n"}),
+        http(200, {"name": "elsewhere"}),
+        http(200, b'{"name":"\xff"}'),
+        http(204, b""),
+        b"SMTP ready\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -4\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nX-\xff\xfe: \xff\r\nContent-Length: 2\r\n\r\n{}",
+    ),
+    torn=(b"", b"HTTP/1.1 200 OK\r\nContent-", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"),
+    drip=(b"HTTP/1.1 200 OK\r\n", b"X-Y: z\r\n"),
+    throttled=lambda headers: fcm_error(429, "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", **headers),
+    busy=Postponed("connect_timeout"),
+)
+
+VENDORS = (SES, RELAY, FCM)
