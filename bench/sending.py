@@ -4,17 +4,24 @@ import asyncio
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
+import firebase_admin
 import uvloop
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
+from firebase_admin import messaging
+from firebase_admin.credentials import Base
+from google.auth.credentials import Credentials
 
 from bench.lab import Lab
 from bench.processes import MeasurementError
+from bench.stub import PROJECT, PUSHES
 from bench.table import Row
-from ledger.values import Accepted, Mail
+from ledger.values import Accepted, Mail, PushMessage
 from providers.contract import Sending
+from providers.fcm import Fcm
 from providers.ses import Ses
 
 CALLS, AT_ONCE, ROUNDS = 1_000, 32, 3
@@ -22,6 +29,8 @@ REGION = "eu-west-1"
 SENDER, ADDRESS, SUBJECT = "shop@bench.example", "person@bench.example", "Your order is on its way"
 # 1 kB of HTML and a quarter of it as text, as in the small mails.
 HTML, TEXT = "<p>word</p>\n" * 83, "word word " * 25
+DEVICE, LINK = "cXyz1234567890abcdefgh", "https://bench.example/orders/1"
+PUSH_TEXT = "word " * 20
 
 Call = Callable[[], Awaitable[None]]
 
@@ -31,6 +40,9 @@ def measure(lab: Lab, wanted: Collection[str]) -> Iterator[Row]:
     if "ses_send" in wanted:
         ours, bare = uvloop.run(_ses(lab))
         yield Row("ses_send", ours, "calls/core-s", bare)
+    if "push_send" in wanted:
+        ours, bare = uvloop.run(_fcm(lab))
+        yield Row("push_send", ours, "calls/core-s", bare)
 
 
 async def _ses(lab: Lab) -> tuple[float, float]:
@@ -67,6 +79,54 @@ async def _ses(lab: Lab) -> tuple[float, float]:
             return await _in_turn(ours, bare, lab.count(CALLS))
         finally:
             await ses.aclose()
+
+
+class _Granted(Credentials):
+    """Credentials that need no token of anybody's."""
+
+    def refresh(self, _: object) -> None:
+        self.token = "bench"  # noqa: S105 - the stub asks for none
+
+
+class _Key(Base):  # type: ignore[misc]  # firebase-admin ships no types
+    def get_credential(self) -> Credentials:
+        return _Granted()  # type: ignore[no-untyped-call]  # google-auth types its results only
+
+
+async def _fcm(lab: Lab) -> tuple[float, float]:
+    fcm = await Fcm.open(
+        _Key().get_credential(),
+        project=PROJECT,
+        base_url=lab.stub.url,
+        receipt=lambda notification, attempt: f"{notification.hex}{attempt.hex}",
+    )
+
+    async def ours() -> None:
+        said = PushMessage(SUBJECT, PUSH_TEXT, LINK)
+        outcome = await fcm.send(Sending(notification=uuid4(), attempt=uuid4(), address=DEVICE, content=said))
+        if not isinstance(outcome, Accepted):
+            raise MeasurementError(f"the stub's answer was read as {outcome}")
+
+    app = firebase_admin.initialize_app(_Key(), {"projectId": PROJECT}, name="bench")
+    service = messaging._get_messaging_service(app)  # noqa: SLF001 - the SDK has no setting for its address
+    service._fcm_url = f"{lab.stub.url}{PUSHES}"  # noqa: SLF001 - likewise
+    threads = ThreadPoolExecutor(AT_ONCE)
+
+    def push() -> None:
+        ids = {name: str(uuid4()) for name in ("notification_id", "attempt_id")}
+        said = messaging.Notification(title=SUBJECT, body=PUSH_TEXT)
+        messaging.send(messaging.Message(fid=DEVICE, notification=said, data=ids), app=app)
+
+    async def bare() -> None:
+        await asyncio.get_running_loop().run_in_executor(threads, push)
+
+    try:
+        return await _in_turn(ours, bare, lab.count(CALLS))
+    finally:
+        await fcm.aclose()
+        threads.shutdown()
+        # It runs a loop of its own to close its connections.
+        await asyncio.to_thread(firebase_admin.delete_app, app)
 
 
 async def _in_turn(first: Call, second: Call, count: int) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""A provider that costs next to nothing: takes SES mails over HTTP, answers each, and counts the attempts it saw.
+"""A provider that costs next to nothing: takes SES mails and FCM pushes, answers each, counts the attempts it saw.
 
 Usage: python -m bench.stub PORT
 """
@@ -14,6 +14,8 @@ import msgspec
 import uvloop
 
 MAILS = "/v2/email/outbound-emails"
+PROJECT = "bench"
+PUSHES = f"/v1/projects/{PROJECT}/messages:send"
 
 
 class _Tag(msgspec.Struct):
@@ -25,6 +27,21 @@ class _Mail(msgspec.Struct):
     """Of a request only what must be counted; the rest is skipped unread."""
 
     tags: list[_Tag] = msgspec.field(name="EmailTags", default_factory=list)
+
+
+class _Ids(msgspec.Struct):
+    notification_id: str = ""
+    attempt_id: str = ""
+
+
+class _Message(msgspec.Struct):
+    data: _Ids = msgspec.field(default_factory=_Ids)
+
+
+class _Push(msgspec.Struct):
+    """Likewise."""
+
+    message: _Message
 
 
 class Taken(msgspec.Struct):
@@ -45,14 +62,23 @@ class Stub:
         self._attempts: set[str] = set()
         self._arrivals: dict[str, float] = {}
 
-    def take(self, body: bytes) -> bytes:
+    def take_mail(self, body: bytes) -> bytes:
         """Count a mail and return the answer to it."""
-        tags = {tag.name: tag.value for tag in _DECODER.decode(body).tags}
-        self._requests += 1
-        if attempt := tags.get("attempt"):
-            self._attempts.add(attempt)
-        self._arrivals[tags.get("notification", "")] = time.monotonic()
+        tags = {tag.name: tag.value for tag in _MAIL.decode(body).tags}
+        self._take(tags.get("notification", ""), tags.get("attempt", ""))
         return b'{"MessageId":"%s"}' % uuid4().hex.encode()
+
+    def take_push(self, body: bytes) -> bytes:
+        """Count a push and return the answer to it."""
+        ids = _PUSH.decode(body).message.data
+        self._take(ids.notification_id, ids.attempt_id)
+        return b'{"name":"projects/%s/messages/%s"}' % (PROJECT.encode(), uuid4().hex.encode())
+
+    def _take(self, notification: str, attempt: str) -> None:
+        self._requests += 1
+        if attempt:
+            self._attempts.add(attempt)
+        self._arrivals[notification] = time.monotonic()
 
     def count(self) -> bytes:
         """Return how much came in."""
@@ -88,8 +114,9 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         url, body = self._url.decode(), b"".join(self._body)
-        if url == MAILS:
-            answer = self._stub.take(body)
+        takes = {MAILS: self._stub.take_mail, PUSHES: self._stub.take_push}
+        if url in takes:
+            answer = takes[url](body)
             if self._stub.delay:
                 asyncio.get_running_loop().call_later(self._stub.delay, self._answer, answer)
                 return
@@ -120,7 +147,8 @@ async def _serve(port: int) -> None:
         await server.serve_forever()
 
 
-_DECODER = msgspec.json.Decoder(_Mail)
+_MAIL = msgspec.json.Decoder(_Mail)
+_PUSH = msgspec.json.Decoder(_Push)
 
 if __name__ == "__main__":
     uvloop.run(_serve(int(sys.argv[1])))

@@ -338,7 +338,7 @@ class Granted(Credentials):
 
 async def open_fcm(endpoint: str, *, max_connections: int, hurried: bool) -> Provider:
     return await Fcm.open(
-        Granted(),
+        Granted(),  # type: ignore[no-untyped-call]  # google-auth types its results only
         project="acme",
         base_url=endpoint,
         receipt=lambda notification, attempt: f"{notification.hex}{attempt.hex}",
@@ -361,7 +361,7 @@ def fcm_error(
 
 
 def fcm_codes() -> list[tuple[str, bytes, Outcome]]:
-    own = [
+    own: list[tuple[int, str, str, Outcome]] = [
         (404, "NOT_FOUND", "UNREGISTERED", Refused("UNREGISTERED", suppresses=True)),
         (403, "PERMISSION_DENIED", "SENDER_ID_MISMATCH", Refused("SENDER_ID_MISMATCH")),
         (400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", Postponed("INVALID_ARGUMENT", ours=True)),
