@@ -4,25 +4,22 @@ import asyncio
 import re
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from typing import Any, Self
 
-import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ledger.values import Accepted, Channel, InDoubt, Outcome, Postponed, Refused
 from providers.contract import Sending
+from providers.http_line import LINE, Line, broken, not_sent, retry_after
 from providers.mail_address import unsendable, wire_address, wire_sender
-from providers.ses_wire import LINE, Line, Wire
+from providers.ses_wire import Wire
 
 DEADLINE = timedelta(seconds=8)
 CONNECT_TIMEOUT = timedelta(seconds=2)
 READ_TIMEOUT = timedelta(seconds=5)
-# A vendor that asks for more is asked again after this.
-LONGEST_RETRY_AFTER = timedelta(days=1)
 
 ERROR_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MESSAGE_ID = re.compile(r"[\x21-\x7e]{1,256}")
@@ -148,7 +145,7 @@ class Ses:
             async with asyncio.timeout(self.deadline.total_seconds()):
                 reply = await self._client.send_email(**self._request(sending, address))
         except Exception as error:  # noqa: BLE001 - whatever breaks, an attempt has an outcome
-            return outcome_of(error) if line.held else not_sent(error)
+            return outcome_of(error) if line.held else before_sending(error)
         finally:
             LINE.reset(token)
         reference = reply.get("MessageId")
@@ -181,34 +178,18 @@ class Ses:
         }
 
 
-def not_sent(error: Exception) -> Postponed:
+def before_sending(error: Exception) -> Postponed:
     """Return the outcome of a call that broke before it had a connection: SES knows nothing of it."""
     match error:
-        case aiohttp.ClientConnectorDNSError():
-            return Postponed("name_not_resolved")
-        case aiohttp.ClientSSLError():
-            return Postponed("tls_failed", ours=True)
-        case TimeoutError():
-            return Postponed("connect_timeout")
-        case aiohttp.ClientConnectionError() | aiohttp.ClientHttpProxyError():
-            return Postponed("connect_failed")
         case ClientError() | BotoCoreError():
             return Postponed("credentials", ours=True)
         case _:
-            return Postponed(type(error).__name__, ours=True)
+            return not_sent(error)
 
 
 def outcome_of(error: Exception) -> Outcome:
     """Return the outcome of a call that broke when its request may have left."""
-    match error:
-        case ClientError():
-            return verdict(error.response)
-        case TimeoutError():
-            return InDoubt("timeout")
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-            return InDoubt("connection_lost")
-        case _:
-            return InDoubt(type(error).__name__)
+    return verdict(error.response) if isinstance(error, ClientError) else broken(error)
 
 
 def verdict(response: Mapping[str, Any]) -> Outcome:
@@ -230,13 +211,3 @@ def verdict(response: Mapping[str, Any]) -> Outcome:
             return Postponed(code, retry_after=retry_after(reply.get("HTTPHeaders", {})), ours=ours)
         case _:
             return InDoubt(code)
-
-
-def retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """Return how long the vendor asks us to wait (RFC 9110, 10.2.3: seconds or a date), None when it does not say."""
-    value = headers.get("retry-after", "").strip()
-    try:
-        wait = timedelta(seconds=int(value)) if value.isdecimal() else parsedate_to_datetime(value) - datetime.now(UTC)
-    except (ValueError, OverflowError, TypeError):
-        return LONGEST_RETRY_AFTER if value.isdecimal() else None
-    return min(wait, LONGEST_RETRY_AFTER) if wait > timedelta(0) else None

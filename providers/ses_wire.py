@@ -2,45 +2,22 @@
 
 import asyncio
 import ssl
-from contextvars import ContextVar
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
-from aiohttp.client import ClientRequest
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
 from botocore.awsrequest import AWSRequest, create_request_object
 from botocore.httpsession import get_cert_path
 from botocore.parsers import create_parser
+
+from providers.http_line import LineConnector
 
 # SES closes idle connections after 20 s; ours are gone well before, so that no request meets a closing one.
 KEEP_ALIVE = timedelta(seconds=12)
 # The protocol of SES v2.
 _PARSER = create_parser("rest-json")
-
-
-class Line:
-    """Says of one call whether a connection was in its hand: from then on its bytes may have left."""
-
-    __slots__ = ("held",)
-
-    def __init__(self) -> None:
-        self.held = False
-
-
-LINE: ContextVar[Line] = ContextVar("line")
-
-
-class LineConnector(TCPConnector):
-    """A connector that marks the call's line when it hands out a connection."""
-
-    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        LINE.get().held = True
-        return connection
 
 
 class Reply(NamedTuple):

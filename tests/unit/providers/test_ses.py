@@ -1,4 +1,3 @@
-from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -6,7 +5,7 @@ import pytest
 from ledger.values import Mail, Refused
 from providers.contract import Sending
 from providers.mail_address import unsendable, wire_address, wire_sender
-from providers.ses import Ses, retry_after
+from providers.ses import Ses
 
 CONTENT = Mail(sender="Acme <no-reply@acme.example>", subject="Hi", html="<p>Hi</p>", text="Hi")
 
@@ -94,24 +93,6 @@ def test_a_senders_name_beyond_ascii_goes_out_as_an_encoded_word():
 def test_other_scripts_and_symbols_are_sent_as_they_are():
     content = Mail(sender="a@acme.example", subject="你好 🎉 \t", html="<p>שלום</p>", text="a\r\nb\u2028c")
     assert unsendable("jane@acme.example", content) is None
-
-
-@pytest.mark.parametrize(
-    ("value", "wait"),
-    [("120", 120), (" 5 ", 5), ("86401", 86400)],
-)
-def test_retry_after_is_seconds_or_a_date_and_at_most_a_day(value: str, wait: int):
-    assert retry_after({"retry-after": value}) == timedelta(seconds=wait)
-
-
-@pytest.mark.parametrize("value", ["0", "Wed, 21 Oct 2015 07:28:00 GMT"])
-def test_a_wait_that_is_over_is_none(value: str):
-    assert retry_after({"retry-after": value}) is None
-
-
-@pytest.mark.parametrize("value", ["", "-5", "soon", "1.5", "Wed, 99 Oct 2015 07:28:00 GMT"])
-def test_a_retry_after_that_says_nothing_is_none(value: str):
-    assert retry_after({"retry-after": value}) is None
 
 
 async def sent(address: str, content: Mail) -> object:
