@@ -9,7 +9,6 @@ from typing import Any, Self
 from urllib.parse import quote
 from uuid import UUID
 
-import aiohttp
 import msgspec
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
 from firebase_admin import messaging
@@ -18,8 +17,7 @@ from google.auth.credentials import Credentials
 from ledger.values import Accepted, Channel, InDoubt, Outcome, Postponed, PushMessage, Refused
 from providers.contract import Sending
 from providers.google_access import AccessError, AccessTokens
-from providers.ses import retry_after
-from providers.ses_wire import LINE, Line, LineConnector
+from providers.http_line import LINE, Line, LineConnector, broken, not_sent, retry_after
 
 BASE_URL = "https://fcm.googleapis.com"
 DEADLINE = timedelta(seconds=8)
@@ -207,32 +205,6 @@ def _message(sending: Sending, said: PushMessage, *, receipt: str) -> messaging.
             fcm_options=page,
         ),
     )
-
-
-def not_sent(error: Exception) -> Postponed:
-    """Return the outcome of a call that broke before it had a connection: FCM knows nothing of it."""
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return Postponed("name_not_resolved")
-        case aiohttp.ClientSSLError():
-            return Postponed("tls_failed", ours=True)
-        case TimeoutError():
-            return Postponed("connect_timeout")
-        case aiohttp.ClientConnectionError() | aiohttp.ClientHttpProxyError():
-            return Postponed("connect_failed")
-        case _:
-            return Postponed(type(error).__name__, ours=True)
-
-
-def broken(error: Exception) -> InDoubt:
-    """Return the outcome of a call that broke when its request may have left."""
-    match error:
-        case TimeoutError():
-            return InDoubt("timeout")
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-            return InDoubt("connection_lost")
-        case _:
-            return InDoubt(type(error).__name__)
 
 
 def verdict(status: int, content: bytes, *, wait: timedelta | None = None) -> Outcome:
