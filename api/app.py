@@ -4,7 +4,18 @@ from litestar import Litestar
 from litestar.datastructures import State
 from prometheus_client import CollectorRegistry
 
-from api import callbacks, dead_letters, documents, health, messages, notifications, positions, recipients, search
+from api import (
+    callbacks,
+    dead_letters,
+    documents,
+    health,
+    messages,
+    notifications,
+    positions,
+    receipts,
+    recipients,
+    search,
+)
 from api.auth import Guard, check_all_declared
 from api.correlation import send_back
 from api.health import Readiness
@@ -33,6 +44,7 @@ ROUTES = (
     dead_letters.replay_dead_letter,
     dead_letters.discard_dead_letter,
     callbacks.post_ses,
+    receipts.post_receipt,
     health.liveness,
     health.readiness,
 )

@@ -52,6 +52,7 @@ _TAKEN = (
     schemas.FeedRange,
     schemas.Why,
     schemas.MaybeWhy,
+    schemas.Receipt,
     Problem,
 )
 

@@ -1,7 +1,7 @@
 """What the routes take, as the OpenAPI document describes it; the reading itself is stricter and names every fault."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -114,6 +114,12 @@ class Why(Struct, kw_only=True):
     """The reason for a decision, kept with it."""
 
     reason: Annotated[Identifier, Meta(examples=["the publisher has mended the payload"])]
+
+
+class Receipt(Struct, kw_only=True):
+    """What the app saw of a push. The body may be absent: then it was opened."""
+
+    kind: Literal["opened", "delivered"] = "opened"
 
 
 class MaybeWhy(Struct, kw_only=True):

@@ -15,13 +15,13 @@ from ledger.keys import Keys
 from ledger.ledger import Ledger
 from ledger.reads import Reads
 from ledger.set_aside import SetAside
-from providers.contract import Callbacks
+from providers.contract import Callbacks, Receipts
 
 Call = Request[Caller, None, State]
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the API is made of; `ses` reads what SES reports."""
+    """Everything that the API is made of; `ses` reads what SES reports, `receipts` what apps do."""
 
     ledger: Ledger
     keys: Keys
@@ -31,6 +31,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: DeadLetters
     receive: Receive
     ses: Callbacks
+    receipts: Receipts
     authenticator: Authenticator
     readiness: Readiness
     metrics: Metrics

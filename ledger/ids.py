@@ -17,6 +17,11 @@ def notification_id(now: datetime) -> UUID:
     return UUID(int=(milliseconds << 80) | _VERSION_7 | _VARIANT | (int.from_bytes(os.urandom(10)) & _RANDOM))
 
 
+def made_at(notification: UUID) -> datetime:
+    """Return when a notification was taken in, to the millisecond, as its id says."""
+    return _EPOCH + (notification.int >> 80) * _MILLISECOND
+
+
 def is_standing(stream: UUID) -> bool:
     """Whether a stream stands for a thing (a recipient, a suppression) and not for one notification."""
     return stream.bytes[0] >> 4 == 0xF

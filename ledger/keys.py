@@ -2,9 +2,12 @@
 
 import hmac
 import os
+import re
 import unicodedata
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from hmac import compare_digest
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +19,7 @@ from ledger.errors import KeyUnavailableError, UnstorableError
 
 _NONCE = 12
 _KEY = 32
+_RECEIPT = re.compile(r"[A-Za-z0-9_-]{64}")
 # ValueError: what was cut off within its nonce.
 _DOES_NOT_OPEN = (InvalidTag, ValueError)
 
@@ -70,6 +74,21 @@ class Identity:
         mac[6] = 0x80 | (mac[6] & 0x0F)
         mac[8] = 0x80 | (mac[8] & 0x3F)
         return UUID(bytes=bytes(mac))
+
+    def receipt(self, notification: UUID, attempt: UUID) -> str:
+        """Return the 64 letters by which whoever got this attempt can say so, and nobody else."""
+        return urlsafe_b64encode(notification.bytes + attempt.bytes + self._receipt_mac(notification, attempt)).decode()
+
+    def read_receipt(self, token: str) -> tuple[UUID, UUID] | None:
+        """Return the notification and the attempt of a receipt; None when it is none of ours."""
+        if not _RECEIPT.fullmatch(token):
+            return None
+        given = urlsafe_b64decode(token)
+        notification, attempt = UUID(bytes=given[:16]), UUID(bytes=given[16:32])
+        return (notification, attempt) if compare_digest(given[32:], self._receipt_mac(notification, attempt)) else None
+
+    def _receipt_mac(self, notification: UUID, attempt: UUID) -> bytes:
+        return self._mac("receipt", notification.hex, attempt.hex)[:16]
 
     def _mac(self, *parts: str) -> bytes:
         # Each part is preceded by its length, so that no two lists of parts read the same.

@@ -45,6 +45,7 @@ from ops.gauges import Gauges
 from ops.serving import serving
 from ops.settings import Settings
 from projections.notification_log import NotificationLog
+from providers.fcm_receipts import FcmReceipts
 from providers.guard import Gate, Route
 from providers.limits import Connect
 from providers.ses import DEADLINE as SES_DEADLINE
@@ -312,6 +313,7 @@ class Roles:
                 take_in=given.take_in,
                 receive=given.receive,
                 ses=SesCallbacks(verifier),
+                receipts=FcmReceipts(given.ledger.identity, given.ledger.clock),
                 authenticator=Authenticator(
                     keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience, clock=given.ledger.clock
                 ),

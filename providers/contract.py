@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from ledger.values import Channel, Content, Mail, Outcome, PushMessage, Report, TextMessage
+from ledger.values import Channel, Content, Mail, Outcome, PushMessage, Report, ReportKind, TextMessage
 
 Kind = TypeVar("Kind", Mail, TextMessage, PushMessage)
 
@@ -82,4 +82,14 @@ class Callbacks(Protocol):
 
         Raises CallbackRefusedError or CallbackUnavailableError.
         """
+        ...
+
+
+class Receipts(Protocol):
+    """Reads what the apps on people's devices report of a vendor's pushes."""
+
+    provider: str
+
+    def read(self, token: str, kind: ReportKind) -> Report | None:
+        """Return the report that a receipt is; None when it is none of ours, or too old."""
         ...

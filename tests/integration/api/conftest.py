@@ -30,6 +30,7 @@ from ledger.signals import Signals
 from ledger.store import Store, make_pool
 from ledger.values import Channel
 from providers.fakes.sns import Seal
+from providers.fcm_receipts import FcmReceipts
 from providers.ses_callbacks import SesCallbacks
 from providers.sns import Fetcher, Verifier
 from templates.catalogue import Catalogue, load
@@ -107,6 +108,7 @@ async def services(database: Database, topic: SignedTopic, catalogue: Catalogue)
             take_in=take_in,
             dead_letters=DeadLetters(set_aside, take_in),
             receive=Receive(ledger, set_aside, metrics),
+            receipts=FcmReceipts(identity, ledger.clock),
             ses=SesCallbacks(Verifier(topics=[ARN], fetch=Fetcher(session), origin=topic.url)),
             authenticator=Authenticator(StaticKeys(KEYS), issuer=ISSUER, audience=AUDIENCE, clock=ledger.clock),
             readiness=Readiness({"database": database_check(database.url)}),

@@ -1,5 +1,7 @@
 """Who a person is without saying so: golden vectors of everything that is derived, and the wrapping of keys."""
 
+from uuid import UUID
+
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
@@ -51,6 +53,30 @@ def test_the_one_form_is_its_own(normal: str):
 def test_any_text_has_a_form_and_a_hash(text: str):
     assert len(IDENTITY.address_hash(text)) == 32
     assert IDENTITY.address_hash(text) == IDENTITY.address_hash(f" {text} ")
+
+
+def test_a_receipt_is_signed_as_it_always_was():
+    notification, attempt = UUID(int=1), UUID(int=2)
+    token = IDENTITY.receipt(notification, attempt)
+    assert token == "AAAAAAAAAAAAAAAAAAAAAQAAAAAAAAAAAAAAAAAAAAKITWzqyfnvPQa7OF02htvX"
+    assert IDENTITY.read_receipt(token) == (notification, attempt)
+
+
+@for_all(st.uuids(), st.uuids(), st.integers(0, 63), st.sampled_from("AQgw_-"))
+def test_a_receipt_with_another_letter_is_none_of_ours(notification: UUID, attempt: UUID, place: int, letter: str):
+    token = IDENTITY.receipt(notification, attempt)
+    changed = token[:place] + letter + token[place + 1 :]
+    assert IDENTITY.read_receipt(changed) == ((notification, attempt) if changed == token else None)
+
+
+@for_all(st.text())
+def test_any_text_but_a_receipt_is_none_of_ours(text: str):
+    assert IDENTITY.read_receipt(text) is None
+
+
+def test_a_receipt_of_another_installation_is_none_of_ours():
+    token = Identity(bytes(32)).receipt(UUID(int=1), UUID(int=2))
+    assert IDENTITY.read_receipt(token) is None
 
 
 def test_addresses_are_hashed_as_they_always_were():
