@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -23,11 +23,13 @@ from ops.migrations import migrate
 from ops.process import stop_on_signals, working
 from ops.secrets import AUDIENCE, ISSUER, Secrets, secrets_in
 from ops.settings import Settings, load
+from providers.fakes.fcm import FakeFcm
 from providers.fakes.ses import FakeSes
 from providers.fakes.smtp import FakeSmtp
 
 HOST = "127.0.0.1"
 TOPIC = "arn:aws:sns:eu-west-1:000000000000:notification-ledger-sandbox"
+_FCM_KEY = "fcm.json"
 _MAGIC = ("success", "bounce", "soft-bounce", "complaint", "throttled", "refused")
 # Taken and delivered, taken and not delivered, refused: the magic numbers of the fake.
 _NUMBERS = ("+15005550001", "+15005550003", "+15005550002")
@@ -53,7 +55,9 @@ async def _run(server: embedded.Server, secrets: Secrets, *, data: Path, port: i
     (data / "jwks.json").write_bytes(msgspec.json.encode(secrets.public_keys()))
     fake = await _start_fake(port, data)
     relay = await _start_relay(port, fake)
-    settings = _settings(server, secrets, fake_url=fake.url, relay_url=relay.url, port=port, data=data)
+    phones = await _start_phones(port, data)
+    urls = {"SES_ENDPOINT_URL": fake.url, "SES_CERTIFICATE_ORIGIN": fake.url, "SMTP_URL": relay.url}
+    settings = _settings(server, secrets, {**urls, "FCM_BASE_URL": phones.url}, port=port, data=data)
     try:
         await migrate(
             server.migration_database_url,
@@ -64,12 +68,13 @@ async def _run(server: embedded.Server, secrets: Secrets, *, data: Path, port: i
         roles = ["api", "deliver", "project", "maintain", *(["ingest"] if settings.amqp_url else [])]
         async with working(settings, roles, failed=stopping.set) as running:
             token = secrets.token(subject="sandbox", now=time.time())
-            _announce(port, fake.url, token)
+            _announce(port, token, inbox=fake.url, phones=phones.url)
             await _post_demo(f"http://{HOST}:{port}", token, demo)
             await stopping.wait()
         if running.failed:
             raise OperationError("a role ended by itself; the log says why")
     finally:
+        await phones.stop()
         await relay.stop()
         await fake.stop()
 
@@ -86,6 +91,16 @@ async def _start_relay(port: int, ses: FakeSes) -> FakeSmtp:
         return await FakeSmtp.start(HOST, port + 3, log=ses.log)
 
 
+async def _start_phones(port: int, data: Path) -> FakeFcm:
+    """Start the provider of pushes with the phones behind it; the key of its account lies in DATA/fcm.json."""
+    with _taken(port + 5):
+        fake = await FakeFcm.start(HOST, port + 5, service_url=f"http://{HOST}:{port}", log=data / "fcm.jsonl")
+    key = data / _FCM_KEY
+    key.touch(mode=0o600)
+    key.write_text(fake.credentials)
+    return fake
+
+
 @contextlib.contextmanager
 def _taken(port: int) -> Iterator[None]:
     try:
@@ -95,7 +110,7 @@ def _taken(port: int) -> Iterator[None]:
 
 
 def _settings(
-    server: embedded.Server, secrets: Secrets, *, fake_url: str, relay_url: str, port: int, data: Path
+    server: embedded.Server, secrets: Secrets, providers: Mapping[str, str], *, port: int, data: Path
 ) -> Settings:
     """Fill in what a sandbox knows by itself; what stands in the environment (AMQP_URL, …) is taken from there.
 
@@ -109,10 +124,10 @@ def _settings(
         "INSTALLATION": "sandbox",
         "RECIPIENT_ALLOW_LIST": "*",
         "AWS_REGION": "eu-west-1",
-        "SES_ENDPOINT_URL": fake_url,
         "SES_TOPIC_ARNS": TOPIC,
-        "SES_CERTIFICATE_ORIGIN": fake_url,
-        "SMTP_URL": relay_url,
+        "CHANNELS": "email,push",
+        "FCM_CREDENTIALS_FILE": str((data / _FCM_KEY).absolute()),
+        **providers,
         "JWT_ISSUER": ISSUER,
         "JWT_AUDIENCE": AUDIENCE,
         "JWT_JWKS_URL": (data / "jwks.json").absolute().as_uri(),
@@ -126,8 +141,8 @@ def _settings(
     return load({**os.environ, **given}, dotenv=None)
 
 
-def _announce(port: int, fake_url: str, token: str) -> None:
-    sys.stdout.write(f"token {token}\ninbox {fake_url}/inbox\nready http://{HOST}:{port}\n")
+def _announce(port: int, token: str, *, inbox: str, phones: str) -> None:
+    sys.stdout.write(f"token {token}\ninbox {inbox}/inbox\nphones {phones}/inbox\nready http://{HOST}:{port}\n")
     sys.stdout.flush()
 
 

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from ledger.values import Channel
 from ops.errors import SettingsError
+from providers.google_access import CredentialsError, service_account
 from providers.smtp_url import Relay, RelayUrlError
 from templates.addresses import COUNTRIES
 
@@ -102,6 +103,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     smtp_rate: Annotated[
         float, Meta(description="Mails a second by the relay, over all processes together; 0 = no limit.", ge=0)
     ] = 0
+    fcm_credentials: Annotated[
+        str,
+        Meta(
+            description="The JSON key of the Google service account that sends pushes, the whole text; better as "
+            "FCM_CREDENTIALS_FILE. `deliver` needs it where push is among the CHANNELS."
+        ),
+    ] = ""
+    fcm_base_url: Annotated[str, Meta(description="Another address of the FCM API (a fake).")] = ""
+    fcm_rate: Annotated[
+        float, Meta(description="Pushes a second by FCM, over all processes together; 0 = as many as it takes.", ge=0)
+    ] = 0
     channels: Annotated[
         str,
         Meta(
@@ -167,6 +179,10 @@ REQUIRED: Mapping[str, Collection[str]] = {
 }
 
 
+# What `deliver` cannot do without besides, where it serves a channel.
+REQUIRED_TO_SERVE: Mapping[Channel, Collection[str]] = {Channel.PUSH: ("fcm_credentials",)}
+
+
 class Described(msgspec.Struct, frozen=True):
     """A setting, for people."""
 
@@ -199,6 +215,8 @@ def load(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = 
 def require(settings: Settings, roles: Collection[str]) -> None:
     """Raise SettingsError that names every setting which these roles need and which is not there."""
     needed = {name for role in roles for name in REQUIRED[role]}
+    if "deliver" in roles:
+        needed |= {name for channel in settings.served() for name in REQUIRED_TO_SERVE.get(channel, ())}
     missing = [name for name in Settings.__struct_fields__ if name in needed and not getattr(settings, name)]
     if missing:
         raise SettingsError([f"{name.upper()} is required" for name in missing])
@@ -280,6 +298,13 @@ def _is_some_of(text: str, known: Collection[str]) -> bool:
     return bool(_listed(text)) and set(_listed(text)) <= set(known)
 
 
+def _is_service_account(text: str) -> bool:
+    try:
+        return not text or bool(service_account(text))
+    except CredentialsError:
+        return False
+
+
 _POSTGRES = ("postgresql", "postgres")
 _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("database_url", _is_url(*_POSTGRES), "must be a postgresql:// URL"),
@@ -293,6 +318,8 @@ _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         _is_relay,
         "must be smtp://user:password@host:587 or smtps://user:password@host:465, special characters as %XX",
     ),
+    ("fcm_credentials", _is_service_account, "must be the JSON key of a Google service account"),
+    ("fcm_base_url", _is_url("https", "http"), "must be an https:// URL"),
     ("key_encryption_key", lambda text: all(map(_is_key, _listed(text))), "must be 32 bytes in base64, or two of them"),
     ("identity_key", lambda text: not text or _is_key(text), "must be 32 bytes in base64"),
     ("channels", lambda text: _is_some_of(text, set(Channel)), "must be some of email, sms, push"),

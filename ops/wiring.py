@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,10 @@ from ops.gauges import Gauges
 from ops.serving import serving
 from ops.settings import Settings
 from projections.notification_log import NotificationLog
+from providers.fcm import DEADLINE as FCM_DEADLINE
+from providers.fcm import Fcm
 from providers.fcm_receipts import FcmReceipts
+from providers.google_access import service_account
 from providers.guard import Gate, Route
 from providers.limits import Connect
 from providers.ses import DEADLINE as SES_DEADLINE
@@ -141,11 +145,14 @@ async def _identity(store: Store, encryption: KeyEncryption) -> Identity:
 
 
 async def open_route(
-    channel: Channel, settings: Settings, connect: Connect, *, deadline: timedelta | None = None
+    channel: Channel, settings: Settings, ledger: Ledger, *, deadline: timedelta | None = None
 ) -> Route:
     """Open the providers of a channel in their order. A `deadline` takes the place of each provider's own."""
-    open_gates = {Channel.EMAIL: _email_gates}
-    return Route(await open_gates[channel](settings, connect, deadline), failover=FAILOVER)
+    open_gates: dict[Channel, Callable[[Settings, Connect, timedelta | None], Awaitable[list[Gate]]]] = {
+        Channel.EMAIL: _email_gates,
+        Channel.PUSH: partial(_push_gates, ledger.identity),
+    }
+    return Route(await open_gates[channel](settings, ledger.store.connection, deadline), failover=FAILOVER)
 
 
 async def _email_gates(settings: Settings, connect: Connect, deadline: timedelta | None) -> list[Gate]:
@@ -162,6 +169,22 @@ async def _email_gates(settings: Settings, connect: Connect, deadline: timedelta
         relay = await Smtp.open(settings.smtp_url, deadline=deadline or SMTP_DEADLINE)
         gates.append(Gate(relay, connect, rate=settings.smtp_rate or None))
     return gates
+
+
+async def _push_gates(
+    identity: Identity, settings: Settings, connect: Connect, deadline: timedelta | None
+) -> list[Gate]:
+    """Open FCM; the receipts that go out with its pushes are signed by this installation."""
+    credentials, project = service_account(settings.fcm_credentials)
+    fcm = await Fcm.open(
+        credentials,
+        project=project,
+        receipt=identity.receipt,
+        base_url=settings.fcm_base_url or None,
+        deadline=deadline or FCM_DEADLINE,
+        max_connections=settings.delivery_slots,
+    )
+    return [Gate(fcm, connect, rate=settings.fcm_rate or None)]
 
 
 def renderer_of(given: Parts) -> Renderer:
@@ -227,7 +250,7 @@ class Roles:
     async def _deliver_on(self, channel: Channel, renderer: Renderer) -> AsyncIterator[None]:
         """Deliver one channel; each has slots and providers of its own, and none waits for another's (promise I21)."""
         given, settings = self._parts, self._parts.settings
-        route = await open_route(channel, settings, given.ledger.store.connection)
+        route = await open_route(channel, settings, given.ledger)
         allowed = AllowList(settings.allow_list(), settings.countries())
         deliver = Deliver(given.ledger, renderer, route, allowed=allowed, metrics=given.metrics)
         worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, slots=settings.delivery_slots)

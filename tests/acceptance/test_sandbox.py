@@ -29,7 +29,7 @@ class Sandbox:
 
     def __init__(self, service: Service, data: Path) -> None:
         self.data = data
-        self.port = ports.free_in_a_row(4)
+        self.port = ports.free_in_a_row(6)
         self.process: Process
         self._service = service
         self._token = ""
@@ -40,6 +40,7 @@ class Sandbox:
         said = {word: rest for word, _, rest in (line.partition(" ") for line in self.process.log().splitlines())}
         self._token = said["token"]
         assert said["inbox"] == f"{self.inbox}/inbox"
+        assert said["phones"] == f"http://127.0.0.1:{self.port + 5}/inbox"
 
     @property
     def inbox(self) -> str:
@@ -69,7 +70,7 @@ class Sandbox:
         return [line.decode(errors="replace") for line in lines if os.fsencode(self.data) in line]
 
     def ports_are_free(self) -> bool:
-        for port in range(self.port, self.port + 4):
+        for port in range(self.port, self.port + 6):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     return False

@@ -28,7 +28,7 @@ class Sandbox(msgspec.Struct, frozen=True):
 @contextlib.contextmanager
 def running(folder: Path, *, amqp_url: str, broker_api: str) -> Iterator[Sandbox]:
     """Run what the README says starts a sandbox; it is stopped as by Ctrl-C."""
-    port, data = ports.free_in_a_row(4), folder / "data"
+    port, data = ports.free_in_a_row(6), folder / "data"
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

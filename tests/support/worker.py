@@ -80,7 +80,7 @@ async def delivering(given: Parts, *, lease: timedelta, deadline: timedelta, kil
 async def _delivering_on(
     channel: Channel, given: Parts, renderer: Renderer, *, lease: timedelta, deadline: timedelta
 ) -> AsyncIterator[None]:
-    route = await open_route(channel, given.settings, given.ledger.store.connection, deadline=deadline)
+    route = await open_route(channel, given.settings, given.ledger, deadline=deadline)
     allowed = AllowList(given.settings.allow_list(), given.settings.countries())
     deliver = Deliver(given.ledger, renderer, route, allowed=allowed, metrics=given.metrics)
     worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, lease=lease)
