@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -18,11 +18,12 @@ from ledger.decision import Decision, Guard, NewFact, SaidContent
 from ledger.errors import KeyMissingError, LedgerError, UnstorableError
 from ledger.ids import notification_id
 from ledger.ledger import Ledger, Loaded, Person
-from ledger.notification import Facts, FellBack, Intent, Origin, Requested, State
+from ledger.notification import Attempt, Facts, FellBack, Intent, Origin, Requested, State
 from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Suppress, judge
+from ledger.recipient import DropReason, drop_device
 from ledger.status import Evidence
-from ledger.values import Channel, Outcome, Personal, Postponed
+from ledger.values import Channel, Outcome, Personal, Postponed, Refused
 from providers.contract import Provider, Sending
 from providers.guard import Admission, Route, Token
 from templates.addresses import country_of
@@ -105,18 +106,18 @@ class Deliver:
 
     async def _suppress(self, lease: Lease, loaded: Loaded, verdict: Suppress) -> None:
         """Record what forbids it, unless the person is known otherwise by now: then it is due again at once."""
-        person, said = loaded.person, (verdict.rule, POLICY_VERSION, verdict.inputs)
+        person, forbid = loaded.person, _forbidden(loaded.state, verdict)
 
         def decided(current: Loaded, now: datetime) -> Decision:
-            same = current.person == person
-            facts = notification.suppress(current.state, said, _origin(now)) if same else ()
+            facts = forbid(current.state, _origin(now)) if current.person == person else ()
             return Decision(facts=current.next(facts), guards=_guards(current), settles=lease.owner)
 
-        self._count_end(loaded, await self._ledger.change(loaded.stream, decided, known=loaded))
+        await self._append(loaded, decided)
 
     async def _attempt(self, lease: Lease, loaded: Loaded, rendered: Rendered, prepared: asyncio.Event) -> None:
         """Token, intent, request, outcome: in this order, whatever happens between them (promises I5 and I6)."""
-        lane, refused_by = loaded.state.requested.lane, _refused_by(loaded.state)
+        lane = loaded.state.requested.lane
+        refused_by = _refused_by(notification.tried(loaded.state, loaded.person.address_hash or ""))
         token = await self._route.take(lane, refused_by, have=lease.token)
         if token is None:
             await give_back(self._ledger, lease, self._route.wait(lane, refused_by))
@@ -196,6 +197,7 @@ class Deliver:
                 locale=rendered.locale,
                 deadline_at=now + provider.deadline + _MARGIN,
                 address=person.address if person.found else None,
+                others=person.others,
             )
             facts = notification.start_attempt(loaded.state, intent, _origin(now))
             if not facts:
@@ -234,14 +236,17 @@ class Deliver:
             _log.error("provider_fault_of_ours", provider=provider, code=outcome.code)
 
     async def _settle(self, lease: Lease, started: Loaded, attempt: UUID, outcome: Outcome, *, by: Provider) -> None:
-        wait = self._wait_after(started.state, outcome, by)
+        wait = self._wait_after(started.state, attempt, outcome, by)
 
-        def facts(state: State, origin: Origin) -> Facts:
-            return notification.settle(state, attempt, outcome, origin, retry_at=origin.now + wait)
+        def decided(current: Loaded, now: datetime) -> Decision:
+            origin = _origin(now)
+            facts = notification.settle(current.state, attempt, outcome, origin, retry_at=now + wait)
+            gone = _dropped(current, attempt, outcome, origin) if facts else ()
+            return Decision(facts=(*current.next(facts), *gone), settles=lease.owner)
 
         while True:
             try:
-                await self._record(lease, started, facts)
+                await self._append(started, decided)
             except UnstorableError:
                 raise
             except LedgerError:
@@ -251,16 +256,18 @@ class Deliver:
             else:
                 return
 
-    def _wait_after(self, state: State, outcome: Outcome, by: Provider) -> timedelta:
+    def _wait_after(self, state: State, attempt: UUID, outcome: Outcome, by: Provider) -> timedelta:
         """How long a postponed attempt waits: as its category says, and never shorter than the provider asks; not at
         all when it is another provider's turn.
         """
         if isinstance(outcome, Postponed) and outcome.retry_after == timedelta(0):
             return timedelta(0)
-        if self._route.at_once(state.requested.lane, [*_refused_by(state), by.name]):
+        made = state.attempt(attempt)
+        tried = notification.tried(state, made.address_hash if made is not None else "")
+        if self._route.at_once(state.requested.lane, [*_refused_by(tried), by.name]):
             return timedelta(0)
         jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
-        own = notification.backoff(state.requested.category, len(state.attempts), jitter=jitter)
+        own = notification.backoff(state.requested.category, len(tried), jitter=jitter)
         asked = outcome.retry_after if isinstance(outcome, Postponed) else None
         return max(own, asked or own)
 
@@ -270,9 +277,10 @@ class Deliver:
         def decided(current: Loaded, now: datetime) -> Decision:
             return Decision(facts=current.next(decide(current.state, _origin(now))), settles=lease.owner)
 
-        self._count_end(loaded, await self._ledger.change(loaded.stream, decided, known=loaded))
+        await self._append(loaded, decided)
 
-    def _count_end(self, loaded: Loaded, after: Loaded | None) -> None:
+    async def _append(self, loaded: Loaded, decided: Callable[[Loaded, datetime], Decision]) -> None:
+        after = await self._ledger.change(loaded.stream, decided, known=loaded)
         if after is not None and after.state.ended is not None and loaded.state.ended is None:
             reason = (after.state.reason or "").split(":", maxsplit=1)[0]
             self._metrics.ended.labels(self.channel.value, after.state.ended.value, reason).inc()
@@ -295,8 +303,27 @@ def _said(loaded: Loaded, rendered: Rendered, digest: bytes) -> tuple[SaidConten
     return (SaidContent(loaded.state.requested.retention, loaded.stream, digest, body, loaded.key),)
 
 
-def _refused_by(state: State) -> list[str]:
+def _forbidden(state: State, verdict: Suppress) -> Callable[[State, Origin], Facts]:
+    """Return what a verdict decides: of several devices one is left out for what is wrong with it alone."""
+    device = notification.turn(state)
+    if device is not None and verdict.rule in notification.OF_THE_ADDRESS:
+        return lambda state, at: notification.skip_device(state, device, verdict.rule, at)
+    said = (verdict.rule, POLICY_VERSION, verdict.inputs)
+    return lambda state, at: notification.suppress(state, said, at)
+
+
+def _dropped(current: Loaded, attempt: UUID, outcome: Outcome, origin: Origin) -> tuple[NewFact, ...]:
+    """Drop the device that the provider does not know, with the refusal that says so: one commit, and it is used by no
+    other notification after it.
+    """
+    person, tried = current.recipient, current.state.attempt(attempt)
+    if person is None or tried is None or not (isinstance(outcome, Refused) and outcome.suppresses):
+        return ()
+    return person.next(drop_device(person, tried.address_hash, DropReason.UNREGISTERED, origin))
+
+
+def _refused_by(tried: Sequence[Attempt]) -> list[str]:
     """Name the providers that certainly did not take it. One that may have it is none of them: what is sent again
     after a doubt goes the same way, where a report can still tell of either.
     """
-    return [attempt.provider for attempt in state.attempts if attempt.evidence is Evidence.REFUSED]
+    return [attempt.provider for attempt in tried if attempt.evidence is Evidence.REFUSED]

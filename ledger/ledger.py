@@ -37,7 +37,8 @@ _DECIDE_AGAIN = {Refusal.VERSION, Refusal.PREDECESSOR, Refusal.GUARD}
 class Person(msgspec.Struct, frozen=True, kw_only=True):
     """Who is told, and in which language: as the message says, and what it leaves out as the person's stream says.
 
-    `found` = the address is from the stream. No address: nobody knows one.
+    `found` = the address is from the stream. No address: nobody knows one. `others` are the hashes of what else the
+    person can be reached at by the same channel: further devices.
     """
 
     address: str | None
@@ -45,6 +46,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     found: bool
     name: str | None
     locale: str
+    others: tuple[str, ...] = ()
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,10 +69,13 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         """Who is to be told, as far as it can be read."""
         requested, known = self.state.requested, self.recipient
         personal = requested.personal if isinstance(requested.personal, Personal) else Personal()
-        address, address_hash, found = personal.address, requested.address_hash, False
+        address, address_hash, found = personal.address, requested.address_hash or n.turn(self.state), False
+        others: tuple[str, ...] = ()
         if address is None and known is not None:
-            for one in known.addresses(requested.channel)[:1]:
+            usable = known.addresses(requested.channel)
+            for one in [one for one in usable if address_hash in {None, one.address_hash}][:1]:
                 address, address_hash, found = one.address, one.address_hash, True
+            others = tuple(other.address_hash for other in usable if other.address_hash != address_hash)
         own_locale = known.locale if known is not None and requested.locale_assumed else None
         return Person(
             address=address,
@@ -78,6 +83,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
             found=found,
             name=personal.name or (known.contact.name if known is not None else None),
             locale=own_locale or requested.locale,
+            others=others,
         )
 
     @property

@@ -23,6 +23,7 @@ TOPICS: dict[str, type[n.Fact]] = {
     "notification.rendered": n.Rendered,
     "notification.render_failed": n.RenderFailed,
     "notification.attempt_started": n.AttemptStarted,
+    "notification.device_skipped": n.DeviceSkipped,
     "notification.dispatched": n.Dispatched,
     "notification.attempt_failed": n.AttemptFailed,
     "notification.attempt_in_doubt": n.AttemptInDoubt,

@@ -101,10 +101,11 @@ class RenderFailed(Fact, frozen=True, kw_only=True):
 
 
 class AttemptStarted(Fact, frozen=True, kw_only=True):
-    """A request may leave from now on (promise I5). `because`: first, retry, failover, or resend_after_doubt.
+    """A request may leave from now on (promise I5). `because`: first, retry, failover, next_device, resend_after_doubt.
 
-    An address that the message did not give stands here, as it was read from the person's stream; `recipient` names
-    the key that it is sealed under.
+    The first one of a push names the `others`: the person's further devices, by address hash, in the order of their
+    turns. An address that the message did not give stands here, as it was read from the person's stream; `recipient`
+    names the key that it is sealed under.
     """
 
     attempt: UUID
@@ -115,6 +116,14 @@ class AttemptStarted(Fact, frozen=True, kw_only=True):
     because: str
     recipient: str | None = None
     personal: Personal | Redacted | bytes | None = None
+    others: tuple[str, ...] = ()
+
+
+class DeviceSkipped(Fact, frozen=True, kw_only=True):
+    """A device gets nothing more of this while others have it, or may: by a `rule`, or by what would end it else."""
+
+    address_hash: str
+    rule: str
 
 
 class Dispatched(Fact, frozen=True, kw_only=True):
@@ -216,6 +225,7 @@ NotificationFact = (
     | Rendered
     | RenderFailed
     | AttemptStarted
+    | DeviceSkipped
     | Dispatched
     | AttemptFailed
     | AttemptInDoubt
@@ -248,7 +258,7 @@ _ARRIVED = frozenset({Evidence.DELIVERED, Evidence.OPENED, Evidence.CLICKED, Evi
 # Whoever ended it so wants nobody to be told, on no channel.
 _NOBODY_IS_TOLD = frozenset({Status.EXPIRED, Status.CANCELLED})
 # Rules (ledger/policy.py) that forbid this address, not to tell the person.
-_OF_THE_ADDRESS = frozenset({"suppressed_address", "no_address", "no_usable_address", "country_not_allowed"})
+OF_THE_ADDRESS = frozenset({"suppressed_address", "no_address", "no_usable_address", "country_not_allowed"})
 _EVIDENCE_OF: dict[type, Evidence] = {
     Delivered: Evidence.DELIVERED,
     Bounced: Evidence.BOUNCED,
@@ -283,13 +293,18 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the facts of one notification amount to; `version` is that of the last one, `changed_at` its time."""
+    """What the facts of one notification amount to; `version` is that of the last one, `changed_at` its time.
+
+    `others` are the devices that it goes to after the first one, `skipped` those that it leaves out.
+    """
 
     requested: Requested
     version: int
     changed_at: datetime
     rendered: bytes | None = None
     attempts: tuple[Attempt, ...] = ()
+    others: tuple[str, ...] = ()
+    skipped: frozenset[str] = frozenset()
     released_at: datetime | None = None
     ended: Status | None = None
     reason: str | None = None
@@ -304,7 +319,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def reached(self) -> bool:
-        """Whether a provider has taken one attempt: then nothing more is sent."""
+        """Whether a provider has taken one attempt: then nothing more is sent to that address."""
         return any(STRENGTH[attempt.evidence] >= STRENGTH[Evidence.DISPATCHED] for attempt in self.attempts)
 
     def attempt(self, attempt_id: UUID) -> Attempt | None:
@@ -339,25 +354,34 @@ def _changes(state: State, fact: NotificationFact) -> dict[str, object]:
     changes: dict[str, object] = {}
     match fact:
         case AttemptStarted():
-            changes = {"attempts": (*state.attempts, _started(fact)), "released_at": None}
+            others = state.others if state.attempts else fact.others
+            changes = {"attempts": (*state.attempts, _started(fact)), "others": others}
+        case DeviceSkipped():
+            changes = {"skipped": state.skipped | {fact.address_hash}}
         case Rendered():
             changes = {"rendered": fact.digest}
         case Released():
             changes = {"released_at": fact.recorded_at}
-        case Suppressed():
-            changes = {"ended": Status.SUPPRESSED, "reason": fact.rule}
-        case Failed():
-            changes = {"ended": Status.FAILED, "reason": fact.reason}
+        case Suppressed() | Failed() | Expired():
+            changes = _ending(fact)
         case FellBack():
             changes = {"fell_back_to": fact.to, **_ended_by_falling_back(state)}
-        case Expired():
-            changes = {"ended": Status.EXPIRED, "reason": "expired"}
         case RenderFailed():
             changes = {"reason": fact.code}
         case Dispatched() | AttemptFailed() | AttemptInDoubt() | Reported():
             joined = (_join(a, fact) if a.id == fact.attempt else a for a in state.attempts)
             changes = {"attempts": tuple(joined)}
     return changes
+
+
+def _ending(fact: Suppressed | Failed | Expired) -> dict[str, object]:
+    match fact:
+        case Suppressed():
+            return {"ended": Status.SUPPRESSED, "reason": fact.rule}
+        case Failed():
+            return {"ended": Status.FAILED, "reason": fact.reason}
+        case Expired():
+            return {"ended": Status.EXPIRED, "reason": "expired"}
 
 
 def _ended_by_falling_back(state: State) -> dict[str, object]:
@@ -482,6 +506,8 @@ def suppress(state: State, verdict: tuple[str, str, dict[str, str]], origin: Ori
     rule, policy, inputs = verdict
     if not sendable(state, origin.now):
         return ()
+    if state.reached:
+        return _leave_out(state, rule, origin)
     return (Suppressed(**origin.stamp(), rule=rule, policy=policy, inputs=inputs),)
 
 
@@ -489,6 +515,8 @@ def give_up_rendering(state: State, code: str, origin: Origin) -> Facts:
     """Record that the template and the data do not fit: no later attempt would render either."""
     if not sendable(state, origin.now):
         return ()
+    if state.reached:
+        return _leave_out(state, "render_failed", origin)
     failed = RenderFailed(**origin.stamp(), code=code, template=state.requested.template)
     return (failed, Failed(**origin.stamp(), reason=f"render_failed: {code}"))
 
@@ -497,6 +525,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt, about to be made: what is said, by whom it is carried, until when it may take.
 
     `address` is given where it was read from the person's stream; what the message gave stands in `requested`.
+    `others` are the person's further devices: the first attempt decides which.
     """
 
     attempt: UUID
@@ -507,11 +536,12 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     locale: str
     deadline_at: datetime
     address: str | None = None
+    others: tuple[str, ...] = ()
 
 
 def start_attempt(state: State, intent: Intent, origin: Origin) -> Facts:
     """Allow one request to leave; the words are recorded again only where they differ from the last time."""
-    if not sendable(state, origin.now):
+    if not sendable(state, origin.now) or turn(state) not in {None, intent.address_hash}:
         return ()
     rendered = Rendered(
         **origin.stamp(),
@@ -527,20 +557,39 @@ def start_attempt(state: State, intent: Intent, origin: Origin) -> Facts:
         address_hash=intent.address_hash,
         digest=intent.digest,
         deadline_at=intent.deadline_at,
-        because=_because(state, intent.provider),
+        because=_because(state, intent),
         recipient=None if intent.address is None else state.requested.recipient,
         personal=None if intent.address is None else Personal(address=intent.address),
+        others=() if state.attempts else intent.others,
     )
     return (started,) if state.rendered == intent.digest else (rendered, started)
 
 
-def _because(state: State, provider: str) -> str:
+def _because(state: State, intent: Intent) -> str:
     if not state.attempts:
         return "first"
-    last = state.attempts[-1]
+    before = tried(state, intent.address_hash)
+    if not before:
+        return "next_device"
+    last = before[-1]
     if last.evidence is Evidence.IN_DOUBT:
         return "resend_after_doubt"
-    return "retry" if last.provider == provider else "failover"
+    return "retry" if last.provider == intent.provider else "failover"
+
+
+def skip_device(state: State, address_hash: str, rule: str, origin: Origin) -> Facts:
+    """Leave out the device whose turn it is; where it was the last hope, that is the end."""
+    if not sendable(state, origin.now) or turn(state) != address_hash:
+        return ()
+    skipped = DeviceSkipped(**origin.stamp(), address_hash=address_hash, rule=rule)
+    after = evolve(state, skipped)
+    return (skipped, *_hopeless(after, _why_no_more(after), origin))
+
+
+def _leave_out(state: State, rule: str, origin: Origin) -> Facts:
+    """Leave out the devices that want an attempt: another one has it, so what would end it is the end for them."""
+    wanting = [device for _, device in _wanting(state) if device is not None]
+    return tuple(DeviceSkipped(**origin.stamp(), address_hash=device, rule=rule) for device in wanting)
 
 
 def settle(state: State, attempt_id: UUID, outcome: Outcome, origin: Origin, *, retry_at: datetime) -> Facts:
@@ -557,7 +606,7 @@ def settle(state: State, attempt_id: UUID, outcome: Outcome, origin: Origin, *, 
             return _dispatched(attempt, reference, origin)
         case Refused(code=code) if attempt.evidence in {Evidence.SENDING, Evidence.IN_DOUBT}:
             refused = AttemptFailed(**stamp, attempt=attempt_id, kind="refused", code=code)
-            return (refused,) if state.ended else (refused, Failed(**stamp, reason=f"refused: {code}"))
+            return (refused, *_hopeless(evolve(state, refused), f"refused: {code}", origin))
         case Postponed(code=code) if attempt.evidence in {Evidence.SENDING, Evidence.IN_DOUBT}:
             return (AttemptFailed(**stamp, attempt=attempt_id, kind="postponed", code=code, retry_at=retry_at),)
         case InDoubt(cause=cause) if attempt.evidence is Evidence.SENDING:
@@ -587,22 +636,39 @@ def overdue(state: State, origin: Origin) -> Facts:
     lost = [a for a in state.attempts if a.evidence is Evidence.SENDING and a.deadline_at <= origin.now]
     if lost:
         return tuple(_doubt(state, attempt.id, "no_outcome", origin) for attempt in lost)
-    if state.ended or state.reached or _open(state):
+    ends_at = None if state.ended or _open(state) else _ends_at(state)
+    if ends_at is None or origin.now < ends_at:
         return ()
-    if _in_doubt(state) and origin.now < _waits_until(state):
+    if _wanting(state):
+        return _leave_out(state, "expired", origin) if state.reached else (Expired(**origin.stamp()),)
+    return (Failed(**origin.stamp(), reason=_why_no_more(state)),)
+
+
+def _hopeless(state: State, reason: str, origin: Origin) -> Facts:
+    """Give up, unless there are other devices, and one of them has it, may have it, or may still get it."""
+    hope = state.reached or _open(state) or _wanting(state) or any(map(_doubtful, _lines(state)))
+    if state.ended or (state.others and hope):
         return ()
-    if _is_dropped(state) or _is_held(state):
-        reason = "in_doubt: held, and not released" if _is_held(state) else "in_doubt: not sent again"
-        return (Failed(**origin.stamp(), reason=reason),)
-    if state.requested.expires_at <= origin.now:
-        return (Expired(**origin.stamp()),)
-    return ()
+    return (Failed(**origin.stamp(), reason=reason),)
+
+
+def _why_no_more(state: State) -> str:
+    lines = _lines(state)
+    if any(_is_held(state, line) for line in lines):
+        return "in_doubt: held, and not released"
+    if any(map(_doubtful, lines)):
+        return "in_doubt: not sent again"
+    refused = [
+        attempt.code for attempt in state.attempts if attempt.evidence is Evidence.REFUSED and not attempt.retry_at
+    ]
+    return f"refused: {refused[-1]}" if refused else "no_usable_address"
 
 
 def held(state: State, now: datetime) -> bool:
-    """Whether a doubt waits for a person: its window is over, and no report has settled it."""
-    until = state.attempts[-1].doubt_until if state.attempts else None
-    return not state.ended and not state.reached and _is_held(state) and until is not None and until <= now
+    """Whether a doubt waits for a person: its window is over, no report has settled it, no other device has it."""
+    if state.ended or state.reached:
+        return False
+    return any(_is_held(state, line) and _doubt_ends(line) <= now for line in _lines(state))
 
 
 def release(state: State, reason: str, origin: Origin) -> Facts:
@@ -650,8 +716,10 @@ def request_instead(
 
 def set_aside(state: State, crashes: int, origin: Origin) -> Facts:
     """Give up on a notification whose handling has ended `crashes` processes."""
-    if state.ended or state.reached:
+    if state.ended:
         return ()
+    if state.reached:
+        return _leave_out(state, "set_aside", origin)
     return (Failed(**origin.stamp(), reason=f"set aside after {crashes} crashes"),)
 
 
@@ -715,9 +783,21 @@ def next_due(state: State) -> Due | None:
 
 def sendable(state: State, now: datetime) -> bool:
     """Whether an attempt may be started now."""
-    if state.ended or state.reached or _open(state) or _is_dropped(state) or _is_held(state):
-        return False
-    return _waits_until(state) <= now < state.requested.expires_at
+    at = None if state.ended or _open(state) else _sends_at(state)
+    return at is not None and at <= now < state.requested.expires_at
+
+
+def turn(state: State) -> str | None:
+    """Return the address hash of the device whose turn is next; None where it is not settled which: any will do."""
+    wanting = _wanting(state) if state.others else []
+    return min(wanting, key=lambda one: one[0])[1] if wanting else None
+
+
+def tried(state: State, address_hash: str) -> tuple[Attempt, ...]:
+    """Return the attempts made so far at a device; where there is but one address, all of them."""
+    if not state.others:
+        return state.attempts
+    return tuple(attempt for attempt in state.attempts if attempt.address_hash == address_hash)
 
 
 def _next_time(state: State) -> datetime | None:
@@ -746,7 +826,7 @@ def _cannot_be_delivered(state: State) -> str | None:
     match state.status:
         case Status.FAILED | Status.BOUNCED as status:
             return status.value
-        case Status.SUPPRESSED if state.reason in _OF_THE_ADDRESS:
+        case Status.SUPPRESSED if state.reason in OF_THE_ADDRESS:
             return "suppressed"
         case _:
             return None
@@ -756,45 +836,105 @@ def _next_step(state: State) -> datetime | None:
     open_attempts = _open(state)
     if open_attempts:
         return min(attempt.deadline_at for attempt in open_attempts)
-    if state.ended or state.reached:
+    if state.ended:
         return None
-    if _in_doubt(state):
-        return _waits_until(state)
-    return min(_waits_until(state), state.requested.expires_at)
+    return _sends_at(state) or _ends_at(state)
+
+
+def _sends_at(state: State) -> datetime | None:
+    """Say when the next attempt may be started; None where the expiry comes first, or none will be."""
+    return min((at for at, _ in _wanting(state) if at < state.requested.expires_at), default=None)
+
+
+def _ends_at(state: State) -> datetime | None:
+    """Say when it ends because no attempt is started any more; None where it has come to its provider.
+
+    A doubt is not cut short by the expiry, unless something could have been sent before it.
+    """
+    times = [at for at, _ in _wanting(state)]
+    if not times and state.reached:
+        return None
+    expires_at = state.requested.expires_at
+    if times and min(times) < expires_at:
+        return expires_at
+    doubts = [
+        _held_until(state, line) if _is_held(state, line) else _doubt_ends(line)
+        for line in _lines(state)
+        if _doubtful(line)
+    ]
+    return max([expires_at, *doubts] if times else doubts, default=state.changed_at)
 
 
 def _open(state: State) -> list[Attempt]:
     return [attempt for attempt in state.attempts if attempt.evidence is Evidence.SENDING]
 
 
-def _waits_until(state: State) -> datetime:
+# Each device has its own line of attempts, and goes by its own last one, as if it were alone; what goes to one address
+# has one line. One attempt is open at a time; the line whose time comes first has the turn.
+_Line = tuple[Attempt, ...]
+
+
+def _devices(state: State) -> list[str]:
+    """Return the address hashes of the devices that it goes to; nothing where there is but one address."""
+    if not state.others:
+        return []
+    return [one for one in (state.attempts[0].address_hash, *state.others) if one not in state.skipped]
+
+
+def _lines(state: State) -> list[_Line]:
+    return [tried(state, device) for device in _devices(state)] if state.others else [state.attempts]
+
+
+def _wanting(state: State) -> list[tuple[datetime, str | None]]:
+    """Return when each line wants its next attempt, with the device that it is; those that want none are not there."""
+    devices: list[str | None] = [*_devices(state)] if state.others else [None]
+    lines = zip(_lines(state), devices, strict=True)
+    return [(at, device) for line, device in lines if (at := _again_at(state, line)) is not None]
+
+
+def _again_at(state: State, line: _Line) -> datetime | None:
+    """Say when the next attempt of a line may be started; None = there will be none."""
     if not state.attempts:
         return state.requested.send_at or state.requested.recorded_at
-    last = state.attempts[-1]
-    if last.evidence is not Evidence.IN_DOUBT:
-        return last.retry_at or last.started_at
-    if state.released_at is not None:
+    if not line:
+        return state.attempts[0].started_at
+    last = line[-1]
+    if not _doubtful(line):
+        return None if _taken(line) else last.retry_at
+    if _released(state, last):
         return state.released_at
-    until = last.doubt_until or last.started_at
-    return max(until, min(state.requested.expires_at, until + HELD_AT_MOST)) if _is_held(state) else until
+    doubts = sum(attempt.evidence is Evidence.IN_DOUBT for attempt in line)
+    sent_again = state.requested.doubt is DoubtPolicy.RESEND and doubts < DOUBTS_AT_MOST
+    return _doubt_ends(line) if sent_again else None
 
 
-def _in_doubt(state: State) -> bool:
-    return bool(state.attempts) and state.attempts[-1].evidence is Evidence.IN_DOUBT
+def _taken(line: _Line) -> bool:
+    return any(STRENGTH[attempt.evidence] >= STRENGTH[Evidence.DISPATCHED] for attempt in line)
 
 
-def _is_dropped(state: State) -> bool:
-    """Whether a doubt is left as it is: by the policy, or because so many copies may have arrived already."""
-    doubts = sum(attempt.evidence is Evidence.IN_DOUBT for attempt in state.attempts)
-    policy = state.requested.doubt
-    return _in_doubt(state) and (
-        policy is DoubtPolicy.DROP or (policy is DoubtPolicy.RESEND and doubts >= DOUBTS_AT_MOST)
-    )
+def _doubtful(line: _Line) -> bool:
+    """Whether nobody can say if its last attempt was taken, nor any before was."""
+    return bool(line) and line[-1].evidence is Evidence.IN_DOUBT and not _taken(line)
 
 
-def _is_held(state: State) -> bool:
+def _doubt_ends(line: _Line) -> datetime:
+    return line[-1].doubt_until or line[-1].started_at
+
+
+def _is_held(state: State, line: _Line) -> bool:
     """Whether a doubt is kept for a person to decide on."""
-    return _in_doubt(state) and state.requested.doubt is DoubtPolicy.HOLD and state.released_at is None
+    return _doubtful(line) and state.requested.doubt is DoubtPolicy.HOLD and not _released(state, line[-1])
+
+
+def _held_until(state: State, line: _Line) -> datetime:
+    until = _doubt_ends(line)
+    return max(until, min(state.requested.expires_at, until + HELD_AT_MOST))
+
+
+def _released(state: State, attempt: Attempt) -> bool:
+    """Whether somebody has let it go since this attempt's doubt was over: a later doubt waits for another word."""
+    until = attempt.doubt_until
+    return until is not None and state.released_at is not None and until <= state.released_at
 
 
 def backoff(category: Category, attempts: int, *, jitter: float) -> timedelta:

@@ -62,6 +62,7 @@ FACTS: dict[str, Any] = {
         deadline_at=_LATER,
         because="first",
     ),
+    "notification.device_skipped": n.DeviceSkipped(**_ALL, address_hash="ef" * 16, rule="no_usable_address"),
     "notification.dispatched": n.Dispatched(**_ALL, attempt=ATTEMPT, provider="ses", reference="0100-ses"),
     "notification.attempt_failed": n.AttemptFailed(
         **_ALL, attempt=ATTEMPT, kind="postponed", code="throttled", retry_at=_LATER
