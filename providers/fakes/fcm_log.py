@@ -30,6 +30,11 @@ class Push(msgspec.Struct, kw_only=True):
         return self.status in {0, 200}
 
     @property
+    def message_id(self) -> str:
+        """The name that it was taken by."""
+        return self.name
+
+    @property
     def message(self) -> dict[str, Any]:
         message = self.body.get("message")
         return message if isinstance(message, dict) else {}

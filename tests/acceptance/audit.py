@@ -17,6 +17,7 @@ from ledger.mapping import FactMapper, Recorded, of_notification
 from ledger.notification import AttemptFailed, AttemptInDoubt, AttemptStarted, Dispatched, NotificationFact
 from ledger.status import Status
 from ledger.suppression import Listed
+from providers.fakes.fcm_log import Push
 from providers.fakes.ses import FakeSes
 from providers.fakes.ses_log import Request
 from tests.acceptance.traffic import Message
@@ -48,7 +49,7 @@ class Row(msgspec.Struct, frozen=True):
 class Audit:
     """The ledger at one moment, beside the requests that the provider has seen."""
 
-    def __init__(self, url: str, requests: Sequence[Request]) -> None:
+    def __init__(self, url: str, requests: Sequence[Request | Push]) -> None:
         self.requests = list(requests)
         self.streams: dict[UUID, list[Recorded]] = defaultdict(list)
         self.standing: dict[UUID, list[Recorded]] = defaultdict(list)
@@ -137,9 +138,12 @@ class Audit:
                 if accepted.get(str(dispatched.attempt)) != dispatched.reference:
                     yield f"I4 {stream}: dispatched, and the provider knows nothing of it"
             doubted = {doubt.attempt for doubt in _of(facts, AttemptInDoubt)}
-            taken = [started.attempt for started in _of(facts, AttemptStarted) if str(started.attempt) in accepted]
-            if set(taken[:-1]) - doubted:
-                yield f"I6 {stream}: taken twice without a recorded doubt"
+            taken: dict[str, list[UUID]] = defaultdict(list)
+            for started in _of(facts, AttemptStarted):
+                if str(started.attempt) in accepted:
+                    taken[started.address_hash].append(started.attempt)
+            if any(set(attempts[:-1]) - doubted for attempts in taken.values()):
+                yield f"I6 {stream}: taken twice for one address without a recorded doubt"
 
     def _suppressed(self) -> Iterator[str]:
         listed = {
