@@ -142,7 +142,11 @@ class Deliver:
             await self._record(lease, started or loaded, lambda _state, _at: ())
             return
         sending = Sending(
-            notification=loaded.stream, attempt=attempt, address=person.address or "", content=rendered.content
+            notification=loaded.stream,
+            attempt=attempt,
+            address=person.address or "",
+            content=rendered.content,
+            expires_at=loaded.state.requested.expires_at,
         )
         outcome = await self._request(lease, token, sending)
         await self._settle(lease, started, attempt, outcome, by=provider)

@@ -1,7 +1,7 @@
 """What every provider offers: one request per attempt, its outcome as a value, and the reading of its callbacks."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -15,13 +15,15 @@ Kind = TypeVar("Kind", Mail, TextMessage, PushMessage)
 class Sending(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt to send: the ids travel with the request, so that its reports come home (promise I5).
 
-    `address` is an e-mail address, an E.164 number, or a Firebase installation id, as the channel has it.
+    `address` is an e-mail address, an E.164 number, or a Firebase installation id, as the channel has it. After
+    `expires_at` nobody wants it: for a vendor that keeps what it cannot deliver.
     """
 
     notification: UUID
     attempt: UUID
     address: str
     content: Content
+    expires_at: datetime | None = None
 
     @property
     def mail(self) -> Mail:

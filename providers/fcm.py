@@ -4,7 +4,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from urllib.parse import quote
 from uuid import UUID
@@ -25,6 +25,8 @@ CONNECT_TIMEOUT = timedelta(seconds=2)
 READ_TIMEOUT = timedelta(seconds=5)
 # Google closes idle connections after minutes; ours are gone before.
 KEEP_ALIVE = timedelta(seconds=30)
+# For so long FCM keeps what it cannot deliver, when it is not told otherwise ("Set the lifespan of a message").
+KEPT_AT_MOST = timedelta(days=28)
 
 FID = re.compile(r"[\x21-\x7e]{1,512}")
 NAME = re.compile(r"projects/[\x21-\x7e]{1,256}")
@@ -192,15 +194,21 @@ def _message(sending: Sending, said: PushMessage, *, receipt: str) -> messaging.
     data = {"notification_id": str(sending.notification), "attempt_id": str(sending.attempt), "receipt": receipt}
     link = {} if said.link is None else {"link": said.link}
     # The SDK takes an https link alone for a browser; the app finds any other in the data.
+    expires_at = sending.expires_at or datetime.now(UTC) + KEPT_AT_MOST
+    lifetime = min(max(expires_at - datetime.now(UTC), timedelta(0)), KEPT_AT_MOST)
     page = messaging.WebpushFCMOptions(link=said.link) if (said.link or "").startswith("https://") else None
     return messaging.Message(
         fid=sending.address,
         notification=messaging.Notification(title=said.title, body=said.body),
         data=data | link,
-        android=messaging.AndroidConfig(priority="high", notification=messaging.AndroidNotification(tag=tag)),
-        apns=messaging.APNSConfig(headers={"apns-collapse-id": tag}),
+        android=messaging.AndroidConfig(
+            priority="high", ttl=int(lifetime.total_seconds()), notification=messaging.AndroidNotification(tag=tag)
+        ),
+        apns=messaging.APNSConfig(
+            headers={"apns-collapse-id": tag, "apns-expiration": str(int(expires_at.timestamp()))}
+        ),
         webpush=messaging.WebpushConfig(
-            headers={"Topic": tag, "Urgency": "high"},
+            headers={"Topic": tag, "Urgency": "high", "TTL": str(int(lifetime.total_seconds()))},
             notification=messaging.WebpushNotification(tag=tag),
             fcm_options=page,
         ),

@@ -63,6 +63,11 @@ STATES = {
     "in doubt beyond its expiry": (in_doubt(expires_at=at(60)), at(901), None),
     "resent after a doubt": (resent(), at(910), None),
     "resent, and the first one arrived": (reported(resent(), told(ReportKind.DELIVERED), attempt=FIRST), at(910), None),
+    "resent, put off, and the first one arrived": (
+        reported(settled(resent(), Postponed("throttled"), attempt=SECOND, seconds=902), told(ReportKind.DELIVERED)),
+        None,
+        None,
+    ),
     "refused": (settled(sending(), Refused("bad_address")), None, None),
     "dispatched": (settled(sending(), Accepted("ref-1")), None, None),
     "delivered": (reported(sending(), told(ReportKind.DELIVERED)), None, None),

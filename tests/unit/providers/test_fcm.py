@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +15,14 @@ TAG = "0198c0de000070008000000000000001"
 SAID = PushMessage("Your order is on its way", "It arrives on Monday.", "https://acme.example/orders/1")
 
 
-def message(said: PushMessage = SAID, *, address: str = "cXyz1234567890abcdefgh") -> dict[str, Any]:
-    sending = Sending(notification=NOTIFICATION, attempt=ATTEMPT, address=address, content=said)
+def message(said: PushMessage = SAID, *, expires_at: datetime | None = None) -> dict[str, Any]:
+    sending = Sending(
+        notification=NOTIFICATION,
+        attempt=ATTEMPT,
+        address="cXyz1234567890abcdefgh",
+        content=said,
+        expires_at=expires_at,
+    )
     body = request_body(sending, receipt="r" * 64)
     assert body is not None
     decoded: dict[str, Any] = msgspec.json.decode(body, type=dict[str, dict[str, Any]])["message"]
@@ -47,6 +53,18 @@ def test_a_second_copy_takes_the_place_of_the_first_on_every_kind_of_device():
 
 def test_it_takes_none_of_the_four_collapse_keys_of_a_device():
     assert "collapse_key" not in message()["android"]
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds"), [(60, (50, 60)), (-60, (0, 0)), (0.2, (0, 0)), (90 * 86_400, (28 * 86_400, 28 * 86_400))]
+)
+def test_no_device_gets_it_when_its_time_is_over(left: float, seconds: tuple[int, int]):
+    expires_at = datetime.now(UTC) + timedelta(seconds=left)
+    push = message(expires_at=expires_at)
+    least, most = seconds
+    assert least <= int(push["android"]["ttl"].removesuffix("s")) <= most
+    assert least <= int(push["webpush"]["headers"]["TTL"]) <= most
+    assert push["apns"]["headers"]["apns-expiration"] == str(int(expires_at.timestamp()))
 
 
 @pytest.mark.parametrize("link", ["acme://orders/1", "http://acme.example", None])
