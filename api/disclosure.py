@@ -13,8 +13,11 @@ REASON = "X-Reason"
 _log = structlog.get_logger("api.disclosure")
 
 
-async def record_read(request: Call, what: str, of: str) -> None:
-    """Record that the caller is shown personal data; without the record nothing is shown."""
+async def record_read(request: Call, what: str, of: str, *, logged_as: str | None = None) -> None:
+    """Record that the caller is shown personal data; without the record nothing is shown.
+
+    `logged_as` stands in the log where `of` names a person.
+    """
     read = Read(
         subject=request.user.subject,
         what=what,
@@ -24,7 +27,7 @@ async def record_read(request: Call, what: str, of: str) -> None:
     )
     await services_of(request).reads.record(read)
     # The reason is somebody's own words and may name a person: it stands in the record, not here.
-    _log.info("personal_data_read", subject=read.subject, what=what, of=of)
+    _log.info("personal_data_read", subject=read.subject, what=what, of=logged_as or of)
 
 
 def _reason(request: Call) -> str | None:

@@ -65,7 +65,7 @@ async def get_recipient(request: Call, user_id: FromPath[str]) -> ShownRecipient
     user = user_id_in(user_id)
     known, unmasked = await services_of(request).ledger.recipient(user), Scope.PII in request.user.scopes
     if unmasked and known.version:
-        await record_read(request, "recipient", str(known.stream))
+        await record_read(request, "recipient", user, logged_as=str(known.stream))
     return _shown(user, known, unmasked=unmasked)
 
 

@@ -9,6 +9,7 @@ import msgspec
 from handlers.intake import Conflicting, Result, TakenIn
 from ledger.errors import UnknownTopicError
 from ledger.mapping import FactMapper
+from ledger.recipient import DeviceNews, News
 from ledger.set_aside import DeadLetter
 from ledger.store import Row, Store
 from ledger.values import Wanted
@@ -97,6 +98,14 @@ def of_wanted(wanted: Wanted) -> dict[str, Any]:
     """Describe what a message asks for, without personal data."""
     fields = msgspec.structs.asdict(wanted)
     return {name: msgspec.to_builtins(value) for name, value in fields.items() if name != "personal" and value}
+
+
+def of_news(news: News) -> dict[str, Any]:
+    """Describe what a message says of a person, without personal data."""
+    if isinstance(news, DeviceNews):
+        return {"about": "device", "platform": news.platform.value}
+    said = {field.value: "cleared" if value is None else "given" for field, value in news.values.items()}
+    return {"about": "contact", **said}
 
 
 def local_now() -> datetime:

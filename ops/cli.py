@@ -236,13 +236,15 @@ def check(file: Path | None) -> None:
 @click.argument("file", type=click.File("rb"))
 @_JSON
 def try_(file: Any, *, as_json: bool) -> None:
-    """Read one message from a file and show what it would make, without storing anything."""
+    """Read one message from a file and show what it would make, or tell of a person, without storing anything."""
     try:
         given = _settings()
-        _, wanted = catalogue_of(given).read(file.read(), now=answers.local_now(), channels=given.served())
+        known = catalogue_of(given)
+        envelope, _ = known.read(file.read(), now=answers.local_now(), channels=given.served())
+        asked = known.asks(envelope, channels=given.served())
     except (MessageRejectedError, UnknownMessageError) as exc:
         raise OperationError(str(exc)) from exc
-    told = [answers.of_wanted(one) for one in wanted]
+    told = [answers.of_wanted(one) for one in asked] if isinstance(asked, list) else [answers.of_news(asked)]
     _print(told, [" ".join(f"{name}={value}" for name, value in one.items()) for one in told], as_json=as_json)
 
 

@@ -131,3 +131,16 @@ async def test_what_is_held_is_listed_and_released_at_a_terminal(service: Servic
     code, said = await _said(service, *release)
     assert (code, said) == (1, "Error: the notification is not held: there is nothing to release\n")
     assert await _said(service, "held") == (0, "")
+
+
+async def test_i18_a_message_about_a_person_that_is_tried_tells_what_it_speaks_of_and_no_value(
+    service: Service, tmp_path: Path
+):
+    file = tmp_path / "message.json"
+    contact = {"userId": "ada", "emailAddress": "ada@example.com", "phoneNumber": None}
+    for message_type, payload, tells in (
+        ("UserContactChangedEvent", contact, "about=contact email=given phone=cleared\n"),
+        ("DeviceRegisteredEvent", {"userId": "ada", "fid": "fid-1", "platform": "web"}, "about=device platform=web\n"),
+    ):
+        file.write_bytes(msgspec.json.encode({**message(), "messageType": message_type, "payload": payload}))
+        assert await _said(service, "catalogue", "try", str(file)) == (0, tells)

@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from tests.integration.api.conftest import Service
 from tests.integration.api.deliveries import message, posted, sent
@@ -59,13 +60,15 @@ async def test_i18_a_person_is_masked_for_those_who_may_not_see_them_and_in_the_
     assert "fid-1" not in reply.text
 
 
-async def test_each_unmasked_read_is_recorded_by_an_id_that_names_nobody(service: Service, database: Database):
+async def test_i18_each_unmasked_read_is_recorded_and_the_log_names_nobody(service: Service, database: Database):
     await told(service)
-    await service.client.get(ADA, headers={"X-Reason": "ticket 7"})
-    await service.client.get(ADA, headers=service.as_(READ))
-    stream = (await service.ledger.recipient("ada")).stream
+    with capture_logs() as logs:
+        await service.client.get(ADA, headers={"X-Reason": "ticket 7"})
+        await service.client.get(ADA, headers=service.as_(READ))
     with psycopg.connect(database.url) as connection:
-        assert connection.execute(READS).fetchall() == [("tester", "recipient", str(stream), "ticket 7")]
+        assert connection.execute(READS).fetchall() == [("tester", "recipient", "ada", "ticket 7")]
+    (logged,) = [line for line in logs if line["event"] == "personal_data_read"]
+    assert logged["of"] == str((await service.ledger.recipient("ada")).stream)
 
 
 async def test_somebody_nobody_has_spoken_of_is_not_found(service: Service):
