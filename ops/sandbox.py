@@ -147,12 +147,14 @@ def _announce(port: int, token: str, *, inbox: str, phones: str) -> None:
 
 
 async def _post_demo(url: str, token: str, count: int) -> None:
-    """Post sample messages as if they had just happened; every one has an id of its own."""
-    samples = msgspec.json.decode(resources.files("ops").joinpath("samples.json").read_bytes())["messages"]
+    """Post sample messages as if they had just happened, about the people first; every one has an id of its own."""
+    samples = msgspec.json.decode(resources.files("ops").joinpath("samples.json").read_bytes())
+    people, messages = samples["people"] if count else [], samples["messages"]
+    turns = [(messages[number % len(messages)], number // len(messages)) for number in range(count)]
     headers = {"Authorization": f"Bearer {token}"}
     async with aiohttp.ClientSession(headers=headers) as session:
-        for number in range(count):
-            message = _now(samples[number % len(samples)], number // len(samples))
+        for sample, turn in [*((one, 0) for one in people), *turns]:
+            message = _now(sample, turn)
             async with session.post(f"{url}/v1/messages", data=msgspec.json.encode(message)) as reply:
                 await reply.read()
 
