@@ -114,7 +114,7 @@ def kind_of(field: msgspec.structs.FieldInfo) -> str:
     if field.type == tuple[str, ...]:
         return "texts"
     if getattr(field.type, "__origin__", None) is tuple:
-        return f"some of {', '.join(f'`{word.value}`' for word in kinds[0])}"
+        return "texts, may be none" if kinds[0] is str else f"some of {', '.join(f'`{word}`' for word in kinds[0])}"
     if getattr(field.type, "__origin__", None) is dict:
         return "names and texts"
     (kind,) = kinds
