@@ -19,7 +19,15 @@ from tests.docs.pages import DOCS, PAGES, ROOT, anchors, blocks, links
 
 TEXTS = {page: page.read_text("utf-8") for page in {*PAGES, *generate.pages()}}
 REFERENCE = DOCS / "reference"
-OTHER_NAMES = {"NAME_FILE"}
+# A name of no file, and codes of FCM.
+OTHER_NAMES = {
+    "NAME_FILE",
+    "INVALID_ARGUMENT",
+    "PERMISSION_DENIED",
+    "QUOTA_EXCEEDED",
+    "SENDER_ID_MISMATCH",
+    "THIRD_PARTY_AUTH_ERROR",
+}
 AWS = ("sh", "aws")
 _SETTING = re.compile(r"`([A-Z][A-Z_]{2,})(?:_FILE)?(?:=[^`]*)?`")
 _METRIC = re.compile(r"\bnotification_(?!(?:log|ledger|id)\b)[a-z_]+")
