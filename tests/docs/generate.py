@@ -111,8 +111,6 @@ def kind_of(field: msgspec.structs.FieldInfo) -> str:
     kinds = [kind for kind in get_args(field.type) or (field.type,) if kind is not type(None)]
     if field.name == "personal":
         return "sealed: email, phone, name" if Contact in kinds else "sealed: address, name, data"
-    if field.type == tuple[str, ...]:
-        return "texts"
     if getattr(field.type, "__origin__", None) is tuple:
         return "texts, may be none" if kinds[0] is str else f"some of {', '.join(f'`{word}`' for word in kinds[0])}"
     if getattr(field.type, "__origin__", None) is dict:

@@ -13,21 +13,15 @@ from ledger.mapping import TOPICS
 from ledger.status import Status
 from ops import settings
 from ops.cli import main as program
+from providers.fcm import CODES
 from templates.envelope import MessageRejectedError
 from tests.docs import generate
 from tests.docs.pages import DOCS, PAGES, ROOT, anchors, blocks, links
 
 TEXTS = {page: page.read_text("utf-8") for page in {*PAGES, *generate.pages()}}
 REFERENCE = DOCS / "reference"
-# A name of no file, and codes of FCM.
-OTHER_NAMES = {
-    "NAME_FILE",
-    "INVALID_ARGUMENT",
-    "PERMISSION_DENIED",
-    "QUOTA_EXCEEDED",
-    "SENDER_ID_MISMATCH",
-    "THIRD_PARTY_AUTH_ERROR",
-}
+# A pattern, and what FCM answers.
+OTHER_NAMES = {"NAME_FILE", *CODES}
 AWS = ("sh", "aws")
 _SETTING = re.compile(r"`([A-Z][A-Z_]{2,})(?:_FILE)?(?:=[^`]*)?`")
 _METRIC = re.compile(r"\bnotification_(?!(?:log|ledger|id)\b)[a-z_]+")
