@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import Counter
 
 from handlers.metrics import Metrics
+from handlers.stopped import Stopped
 from handlers.worker import Lease, give_back
 from ledger import notification
 from ledger.decision import Decision, Guard, NewFact, SaidContent
@@ -50,6 +51,7 @@ class Deliver:
         self._route = route
         self._allowed = allowed
         self._metrics = metrics
+        self._stopped = Stopped(ledger, route.channel)
         self._attempts: dict[tuple[str, str], Counter] = {}
         self._stopping = False
 
@@ -58,8 +60,12 @@ class Deliver:
         self._stopping = True
 
     async def admit(self, free: int) -> Admission:
-        """Say what may be claimed: as much as the providers may be called for."""
-        return await self._route.admit(free)
+        """Say what may be claimed: as much as the providers may be called for that are not paused."""
+        paused = await self._stopped.look()
+        whole = paused.whole_channel(self.channel)
+        return await self._route.admit(
+            free, without=self._route.providers if whole else paused.whole_providers(self.channel)
+        )
 
     async def handle(self, lease: Lease, loaded: Loaded, prepared: asyncio.Event) -> None:
         """Take the next step that the facts and the time call for."""
@@ -74,8 +80,17 @@ class Deliver:
             await self._fall_back(lease, loaded)
         elif not notification.sendable(loaded.state, origin.now):
             await self._record(lease, loaded, lambda _state, _at: ())
+        elif self._is_paused(loaded):
+            await give_back(self._ledger, lease, self._stopped.patience(loaded))
+            self._stopped.has_waited(loaded)
         else:
             await self._send_or_end(lease, loaded, prepared)
+
+    def _is_paused(self, loaded: Loaded) -> bool:
+        requested = loaded.state.requested
+        return loaded.operations.stopping(requested.type, self.channel) is not None or not self._route.serves(
+            requested.lane, without=_paused_providers(loaded)
+        )
 
     async def _send_or_end(self, lease: Lease, loaded: Loaded, prepared: asyncio.Event) -> None:
         requested = loaded.state.requested
@@ -116,11 +131,11 @@ class Deliver:
 
     async def _attempt(self, lease: Lease, loaded: Loaded, rendered: Rendered, prepared: asyncio.Event) -> None:
         """Token, intent, request, outcome: in this order, whatever happens between them (promises I5 and I6)."""
-        lane = loaded.state.requested.lane
+        lane, without = loaded.state.requested.lane, _paused_providers(loaded)
         refused_by = _refused_by(notification.tried(loaded.state, loaded.person.address_hash or ""))
-        token = await self._route.take(lane, refused_by, have=lease.token)
+        token = await self._route.take(lane, refused_by, without=without, have=lease.token)
         if token is None:
-            await give_back(self._ledger, lease, self._route.wait(lane, refused_by))
+            await give_back(self._ledger, lease, self._route.wait(lane, refused_by, without=without))
             return
         try:
             await self._attempt_with(token, lease, loaded, rendered, prepared)
@@ -192,6 +207,8 @@ class Deliver:
         def decide(loaded: Loaded, now: datetime) -> Decision | None:
             if loaded.person != person or (loaded.suppression is not None and loaded.suppression.applies):
                 return None
+            if self._is_paused(loaded) or provider.name in _paused_providers(loaded):
+                return None
             intent = Intent(
                 attempt=attempt,
                 provider=provider.name,
@@ -240,7 +257,7 @@ class Deliver:
             _log.error("provider_fault_of_ours", provider=provider, code=outcome.code)
 
     async def _settle(self, lease: Lease, started: Loaded, attempt: UUID, outcome: Outcome, *, by: Provider) -> None:
-        wait = self._wait_after(started.state, attempt, outcome, by)
+        wait = self._wait_after(started, attempt, outcome, by)
 
         def decided(current: Loaded, now: datetime) -> Decision:
             origin = _origin(now)
@@ -260,15 +277,16 @@ class Deliver:
             else:
                 return
 
-    def _wait_after(self, state: State, attempt: UUID, outcome: Outcome, by: Provider) -> timedelta:
+    def _wait_after(self, started: Loaded, attempt: UUID, outcome: Outcome, by: Provider) -> timedelta:
         """How long a postponed attempt waits: as its category says, and never shorter than the provider asks; not at
         all when it is another provider's turn.
         """
         if isinstance(outcome, Postponed) and outcome.retry_after == timedelta(0):
             return timedelta(0)
-        made = state.attempt(attempt)
+        state, made = started.state, started.state.attempt(attempt)
         tried = notification.tried(state, made.address_hash if made is not None else "")
-        if self._route.at_once(state.requested.lane, [*_refused_by(tried), by.name]):
+        refused_by, without = [*_refused_by(tried), by.name], _paused_providers(started)
+        if self._route.at_once(state.requested.lane, refused_by, without=without):
             return timedelta(0)
         jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
         own = notification.backoff(state.requested.category, len(tried), jitter=jitter)
@@ -296,8 +314,12 @@ def _origin(now: datetime) -> Origin:
 
 def _guards(loaded: Loaded) -> tuple[Guard, ...]:
     """What was read for the decision to send must not have moved when the intent is stored (promise I7)."""
-    read = (loaded.suppression, loaded.recipient)
+    read = (loaded.operations, loaded.suppression, loaded.recipient)
     return tuple(Guard(known.stream, known.version) for known in read if known is not None)
+
+
+def _paused_providers(loaded: Loaded) -> frozenset[str]:
+    return loaded.operations.stopped_providers(loaded.state.requested.type, loaded.state.requested.channel)
 
 
 def _said(loaded: Loaded, rendered: Rendered, digest: bytes) -> tuple[SaidContent, ...]:

@@ -55,6 +55,17 @@ _GIVE_BACK_LOST = """
 UPDATE ledger.agenda SET owner = NULL, claims = 0, lease_until = '-infinity'
 WHERE owner = %(owner)b AND notification <> ALL(%(in_hand)b)
 """
+# Let rows wait no longer, in the order of their ids from one on; returns the last of them.
+_WAKE = """
+WITH some AS (
+    SELECT notification FROM ledger.agenda
+    WHERE notification > %(after)b AND channel = %(channel)b AND wait_until > now()
+    ORDER BY notification LIMIT %(limit)b FOR UPDATE SKIP LOCKED
+), woken AS (
+    UPDATE ledger.agenda a SET wait_until = '-infinity' FROM some WHERE a.notification = some.notification
+)
+SELECT notification FROM some ORDER BY notification DESC LIMIT 1
+"""
 # How much is due, and for how long the oldest has been.
 _DEPTH = """
 SELECT channel, lane, count(*) FILTER (WHERE claimable_at <= now()), count(*),
@@ -163,6 +174,16 @@ async def wait(
     """Give rows back unhandled (a clean stop, our own waiting): not a crash, so `claims` goes to 0."""
     given = {"notifications": arrays.Uuids(notifications), "owner": owner, "pause": pause}
     await connection.execute(_WAIT, given, binary=True)
+
+
+async def wake(connection: AsyncConnection[Any], channel: Channel, *, after: UUID, limit: int) -> UUID | None:
+    """Let so many rows of a channel, from behind an id, wait no longer; returns where to go on, None at the end.
+
+    Each is woken once, however soon it is made to wait again.
+    """
+    given = {"channel": channel.value, "after": after, "limit": limit}
+    row = await (await connection.execute(_WAKE, given, binary=True)).fetchone()
+    return row[0] if row else None
 
 
 async def give_back_lost(connection: AsyncConnection[Any], *, owner: UUID, in_hand: Sequence[UUID]) -> None:

@@ -13,6 +13,7 @@ import msgspec
 import zstandard
 
 from ledger import notification as n
+from ledger import operations
 from ledger.clock import Clock
 from ledger.decision import AgendaRow, Decision, Guard, NewFact, Reference, SaidContent
 from ledger.errors import KeyUnavailableError, LedgerError, Refusal, RefusedError, UnknownTopicError, UnstorableError
@@ -21,12 +22,13 @@ from ledger.ids import is_standing
 from ledger.keys import DataKey, Identity, Keyring, Keys
 from ledger.lookup import Lookup
 from ledger.mapping import FactMapper, content_bound_to, key_of, of_notification, open_in, unseal
+from ledger.operations import Operations, OperationsFact, Paused, Resumed
 from ledger.recipient import Recipient, RecipientFact, fold, nobody, stream_of
 from ledger.signals import AGENDA, FACTS, Signals
 from ledger.store import Encoded, Row, Store, Taken
 from ledger.suppression import Suppression
 from ledger.surroundings import Around, Surroundings
-from ledger.values import CONTENT_OF, Content, Personal
+from ledger.values import CONTENT_OF, Channel, Content, Personal
 
 _TRIES = 5
 _AT_ONCE = timedelta(seconds=1)
@@ -53,7 +55,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """A notification as it was read; `key` is its person's data key, None when that was destroyed.
 
     `recipient` is what is known of its person, None where the notification needs nothing of it. `suppressions` are
-    those of the addresses that it was or may be sent to, by the address's hash.
+    those of the addresses that it was or may be sent to, by the address's hash. `operations` is what was paused.
     """
 
     stream: UUID
@@ -61,6 +63,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     key: DataKey | None
     recipient: Recipient | None = None
     suppressions: Mapping[str, Suppression]
+    operations: Operations
     read_at: datetime
     clock: float
 
@@ -111,6 +114,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
 Decide = Callable[[Loaded, datetime], Decision | None]
 DecideOnRecipient = Callable[[Recipient, datetime], Decision | None]
+DecideOperations = Callable[[Operations, datetime], Sequence[OperationsFact]]
 T = TypeVar("T")
 
 
@@ -121,6 +125,8 @@ class Ledger:
         self.store = store
         self.identity = identity
         self.clock = Clock()
+        # As last read; it only grows, so each look at the log reads what is new.
+        self.operations = operations.empty(identity)
         self._keys = keys
         self._signals = signals
         self._mapper = FactMapper()
@@ -169,17 +175,36 @@ class Ledger:
     async def load_many(self, streams: Iterable[UUID]) -> dict[UUID, "Loaded | Exception"]:
         """Read many at once; one that cannot be read is its error, one that does not exist is missing."""
         by_stream: dict[UUID, list[Row]] = defaultdict(list)
-        for row in await self.store.load(stream for stream in streams if not is_standing(stream)):
+        known = self.operations
+        wanted = (stream for stream in streams if not is_standing(stream))
+        for row in await self.store.load_and_newer(wanted, known.stream, known.version):
             by_stream[row.stream].append(row)
         clock = time.monotonic()
+        paused = self._learn(by_stream.pop(known.stream, ()))
         folded = {stream: self._fold(rows) for stream, rows in by_stream.items()}
         states = {stream: state for stream, state in folded.items() if isinstance(state, n.State)}
         around = await self._surroundings.of(list(states.values())) if states else []
         found = {
-            stream: _loaded(by_stream[stream], state, beside, clock)
+            stream: _loaded(by_stream[stream], state, beside, paused=paused, clock=clock)
             for (stream, state), beside in zip(states.items(), around, strict=True)
         }
         return {stream: found.get(stream) or state for stream, state in folded.items()}  # type: ignore[misc]
+
+    async def look_at_operations(self) -> Operations:
+        """Read what is paused now."""
+        known = self.operations
+        return self._learn(await self.store.load_and_newer([], known.stream, known.version))
+
+    def _learn(self, rows: Sequence[Row]) -> Operations:
+        facts = [(row.version, self._operations_fact(row)) for row in rows]
+        self.operations = operations.fold(self.operations, facts)
+        return self.operations
+
+    def _operations_fact(self, row: Row) -> OperationsFact:
+        try:
+            return cast("OperationsFact", self._mapper.decode(row.topic, row.state))
+        except (UnknownTopicError, msgspec.DecodeError, ValueError):
+            return operations.not_understood(row.now)
 
     def _fold(self, rows: Sequence[Row]) -> n.State | Exception:
         try:
@@ -211,7 +236,12 @@ class Ledger:
             decision = decide(loaded, loaded.now()) if loaded is not None else None
             return loaded if loaded is None or decision is None else await self._append(decision, {stream: loaded})
 
-        return await _until_stored(attempt)
+        try:
+            return await _until_stored(attempt)
+        except RefusedError as exc:
+            if exc.reason is Refusal.GUARD:
+                self.operations = operations.empty(self.identity)  # in case the log was restored to before it
+            raise
 
     async def change_recipient(self, user_id: str, decide: DecideOnRecipient) -> Recipient:
         """Let `decide` look at a person and store what it decides, as `change` does; returns what is known then."""
@@ -228,6 +258,20 @@ class Ledger:
         turn = self._turns.setdefault(stream_of(self.identity, user_id), asyncio.Lock())
         async with turn:
             return await _until_stored(attempt)
+
+    async def change_operations(self, decide: DecideOperations) -> Operations:
+        """Let `decide` look at what is paused and store what it decides; returns what is paused then."""
+
+        async def attempt(_number: int) -> Operations:
+            known = await self.look_at_operations()
+            facts = decide(known, self.clock.now())
+            if not facts:
+                return known
+            numbered = enumerate(facts, start=known.version + 1)
+            await self._append(Decision(facts=tuple(NewFact(known.stream, *each) for each in numbered)), {})
+            return await self.look_at_operations()
+
+        return await _until_stored(attempt)
 
     async def _append(self, decision: Decision, known: Mapping[UUID, Loaded]) -> Loaded | None:
         after = {stream: loaded.after(decision) for stream, loaded in known.items()}
@@ -281,7 +325,7 @@ class Ledger:
             for row in decision.agenda
             if row.due and (not decision.facts or row.due.at <= decision.facts[-1].fact.recorded_at + _AT_ONCE)
         }
-        self._signals.raise_([FACTS, *due])
+        self._signals.raise_([FACTS, *due, *_concerned(decisions)])
 
     # -- words ------------------------------------------------------------------------------------------------
 
@@ -313,7 +357,9 @@ def _key_wanted(new: NewFact) -> str | None:
     return None if new.key is not None or open_in(new.fact) is None else key_of(new.fact)
 
 
-def _loaded(rows: Sequence[Row], state: n.State, around: Around | Exception, clock: float) -> Loaded | Exception:
+def _loaded(
+    rows: Sequence[Row], state: n.State, around: Around | Exception, *, paused: Operations, clock: float
+) -> Loaded | Exception:
     if isinstance(around, Exception):
         return around
     first = rows[0]
@@ -327,6 +373,7 @@ def _loaded(rows: Sequence[Row], state: n.State, around: Around | Exception, clo
         key=around.key,
         recipient=around.recipient,
         suppressions=around.suppressions,
+        operations=paused,
         read_at=first.now,
         clock=clock,
     )
@@ -344,6 +391,12 @@ def _fresh(decision: Decision, known: Mapping[UUID, Loaded]) -> dict[UUID, n.Sta
         if new.stream not in known and not is_standing(new.stream):
             facts[new.stream].append(new.fact)  # type: ignore[arg-type]  # only standing streams hold other facts
     return {stream: state for stream, begun in facts.items() if (state := n.fold(begun))}
+
+
+def _concerned(decisions: Sequence[Decision]) -> list[str]:
+    """Name whom a pause or its end concerns: whoever delivers anything."""
+    news = any(isinstance(new.fact, Paused | Resumed) for decision in decisions for new in decision.facts)
+    return [f"{AGENDA}/{channel.value}" for channel in Channel] if news else []
 
 
 def _sealed(content: SaidContent) -> bytes:

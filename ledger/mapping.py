@@ -9,8 +9,8 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 
 from ledger import notification as n
+from ledger import operations, suppression
 from ledger import recipient as r
-from ledger import suppression
 from ledger.errors import KeyUnavailableError, UnknownTopicError
 from ledger.keys import DataKey, Keyring
 from ledger.values import REDACTED, Personal, Redacted
@@ -43,9 +43,11 @@ TOPICS: dict[str, type[n.Fact]] = {
     "recipient.contact_changed": r.ContactChanged,
     "recipient.device_registered": r.DeviceRegistered,
     "recipient.device_dropped": r.DeviceDropped,
+    "operations.paused": operations.Paused,
+    "operations.resumed": operations.Resumed,
 }
 
-StoredFact = n.NotificationFact | suppression.Listed | r.RecipientFact
+StoredFact = n.NotificationFact | suppression.Listed | r.RecipientFact | operations.OperationsFact
 F = TypeVar("F", bound=n.Fact)
 _OPEN = frozenset({Personal, r.Contact})
 _OF_NOTIFICATIONS = frozenset(get_args(n.NotificationFact))

@@ -40,6 +40,15 @@ _LOAD = """
 SELECT originator_id, originator_version, topic, state, notification_id, now() FROM ledger.stored_events
 WHERE originator_id = ANY(%b) ORDER BY originator_id, originator_version
 """
+# The same, and what one more stream has that is not known yet.
+_LOAD_AND_NEWER = """
+SELECT originator_id, originator_version, topic, state, notification_id, now() FROM ledger.stored_events
+WHERE originator_id = ANY(%b)
+UNION ALL
+SELECT originator_id, originator_version, topic, state, notification_id, now() FROM ledger.stored_events
+WHERE originator_id = %b AND originator_version > %b
+ORDER BY originator_id, originator_version
+"""
 # The log from a position on; positions follow commit order, so nothing appears behind what was read.
 # A page is bounded in bytes too: the first fact comes whatever its size.
 _READ = """
@@ -273,6 +282,11 @@ class Store:
         """Read all facts of some streams, ordered by stream and version."""
         async with self.connection() as connection:
             return await _rows(connection, _LOAD, (arrays.Uuids(list(streams)),))
+
+    async def load_and_newer(self, streams: Iterable[UUID], stream: UUID, version: int) -> list[Row]:
+        """Read all facts of some streams, and those of another one behind a version, in one look at the log."""
+        async with self.connection() as connection:
+            return await _rows(connection, _LOAD_AND_NEWER, (arrays.Uuids(list(streams)), stream, version))
 
     async def read(self, *, after: int, limit: int) -> list[Row]:
         """Read the log in order, from behind a position: at most so many facts, and no more behind the first 16 MiB."""

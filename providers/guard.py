@@ -196,25 +196,36 @@ class Route:
         self._trickle_at = 0.0
         self.channel: Channel = gates[0].provider.channel
 
-    async def admit(self, wanted: int) -> Admission:
-        """Say what may be claimed. Raises UnavailableError."""
+    @property
+    def providers(self) -> frozenset[str]:
+        """The names of its providers."""
+        return frozenset(gate.provider.name for gate in self._gates)
+
+    async def admit(self, wanted: int, *, without: Collection[str] = ()) -> Admission:
+        """Say what may be claimed, when these providers must not be called. Raises UnavailableError."""
         first, *others = self._gates
-        if limit := await first.room(wanted):
+        closed = first.provider.name in without
+        if not closed and (limit := await first.room(wanted)):
             return Admission(_ALL, limit, first)
-        if first.shut and time.monotonic() >= self._trickle_at:
+        closed = closed or first.shut
+        if closed and time.monotonic() >= self._trickle_at:
             self._trickle_at = time.monotonic() + _TRICKLE_EVERY
             return Admission(_ALL, min(wanted, _TRICKLE))
-        for gate in others if first.shut and self._failover else ():
+        following = [gate for gate in others if gate.provider.name not in without] if self._failover else []
+        for gate in following if closed else ():
             if limit := await gate.room(wanted):
                 return Admission(tuple(lane for lane in _ALL if lane in self._failover), limit, gate)
-        return Admission((), 0, wait=max(_LOOK_AGAIN, min(gate.wait for gate in self._gates)))
+        return Admission((), 0, wait=max(_LOOK_AGAIN, self._wait_of(self._without(self._gates, without))))
 
-    async def take(self, lane: Lane, refused_by: Sequence[str], *, have: Token | None = None) -> Token | None:
+    async def take(
+        self, lane: Lane, refused_by: Sequence[str], *, without: Collection[str] = (), have: Token | None = None
+    ) -> Token | None:
         """Return a token of the provider whose turn it is for an item that these have refused; None = it has to wait.
 
-        It is the one that the item has, where that fits. Raises UnavailableError.
+        It is the one that the item has, where that fits, and none of a provider that it must do `without`. Raises
+        UnavailableError.
         """
-        for gate in self._in_turn(lane, refused_by):
+        for gate in self._in_turn(lane, refused_by, without):
             if have is not None and have.gate is gate and have.good:
                 return have
             token = gate.take() or (gate.take() if await gate.room(1) else None)
@@ -224,23 +235,36 @@ class Route:
                 return None
         return None
 
-    def wait(self, lane: Lane, refused_by: Sequence[str]) -> timedelta:
+    def wait(self, lane: Lane, refused_by: Sequence[str], *, without: Collection[str] = ()) -> timedelta:
         """How long an item that got no token should wait."""
-        return max(_LOOK_AGAIN, min(gate.wait for gate in self._in_turn(lane, refused_by)))
+        return max(_LOOK_AGAIN, self._wait_of(self._in_turn(lane, refused_by, without)))
 
-    def at_once(self, lane: Lane, refused_by: Sequence[str]) -> bool:
+    def serves(self, lane: Lane, *, without: Collection[str]) -> bool:
+        """Whether a lane has a provider left when it must do without these."""
+        return bool(self._in_turn(lane, (), without))
+
+    def at_once(self, lane: Lane, refused_by: Sequence[str], *, without: Collection[str] = ()) -> bool:
         """Whether another provider's turn is next, so that nothing need be waited for."""
-        following = self._in_turn(lane, refused_by)[0]
-        return following.provider.name not in refused_by and not following.shut
+        following = self._in_turn(lane, refused_by, without)
+        return bool(following) and following[0].provider.name not in refused_by and not following[0].shut
 
     def is_failover(self, gate: Gate) -> bool:
         """Whether it is not the first of the route."""
         return gate is not self._gates[0]
 
-    def _in_turn(self, lane: Lane, refused_by: Sequence[str]) -> list[Gate]:
+    def _in_turn(self, lane: Lane, refused_by: Sequence[str], without: Collection[str]) -> list[Gate]:
         if lane not in self._failover:
-            return [self._gates[0]]
-        return sorted(self._gates, key=lambda gate: refused_by.count(gate.provider.name))
+            return self._without(self._gates[:1], without)
+        left = self._without(self._gates, without)
+        return sorted(left, key=lambda gate: refused_by.count(gate.provider.name))
+
+    @staticmethod
+    def _without(gates: Sequence[Gate], without: Collection[str]) -> list[Gate]:
+        return [gate for gate in gates if gate.provider.name not in without]
+
+    @staticmethod
+    def _wait_of(gates: Sequence[Gate]) -> timedelta:
+        return min((gate.wait for gate in gates), default=timedelta(seconds=_TRICKLE_EVERY))
 
     async def aclose(self) -> None:
         """Close the providers' connections."""

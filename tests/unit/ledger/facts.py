@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from ledger import notification as n
-from ledger import recipient, suppression
+from ledger import operations, recipient, suppression
 from ledger.values import Category, Channel, DoubtPolicy, Lane, Personal
 
 STREAM = UUID("019e0000-0000-7000-8000-000000000001")
@@ -110,4 +110,8 @@ FACTS: dict[str, Any] = {
     "recipient.device_dropped": recipient.DeviceDropped(
         **_ALL, address_hash="ef" * 16, reason=recipient.DropReason.UNREGISTERED
     ),
+    "operations.paused": operations.Paused(
+        **_ALL, pause=ATTEMPT, type="flash_sale", channel=Channel.SMS, provider="twilio", reason="wrong price"
+    ),
+    "operations.resumed": operations.Resumed(**_ALL, pause=ATTEMPT, reason="the price is right again"),
 }
