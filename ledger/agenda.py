@@ -57,14 +57,14 @@ WHERE owner = %(owner)b AND notification <> ALL(%(in_hand)b)
 """
 # Let rows wait no longer, in the order of their ids from one on; returns the last of them.
 _WAKE = """
-WITH some AS (
+WITH waiting AS (
     SELECT notification FROM ledger.agenda
     WHERE notification > %(after)b AND channel = %(channel)b AND wait_until > now()
     ORDER BY notification LIMIT %(limit)b FOR UPDATE SKIP LOCKED
 ), woken AS (
-    UPDATE ledger.agenda a SET wait_until = '-infinity' FROM some WHERE a.notification = some.notification
+    UPDATE ledger.agenda a SET wait_until = '-infinity' FROM waiting WHERE a.notification = waiting.notification
 )
-SELECT notification FROM some ORDER BY notification DESC LIMIT 1
+SELECT notification FROM waiting ORDER BY notification DESC LIMIT 1
 """
 # How much is due, and for how long the oldest has been.
 _DEPTH = """
