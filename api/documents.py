@@ -47,6 +47,7 @@ _TAKEN = (
     schemas.DeviceRegistration,
     schemas.SearchFilters,
     schemas.ListFilters,
+    schemas.Pause,
     schemas.Moment,
     schemas.LetterFilters,
     schemas.FeedRange,

@@ -54,7 +54,9 @@ async def get_notification(request: Call, notification_id: FromPath[UUID]) -> vi
     personal = _personal(rows, state, await _key(services, facts[0]))
     if unmasked:
         await record_read(request, "notification", str(notification_id))
-    return views.notification(notification_id, state, personal, unmasked=unmasked)
+    is_now = version is None and at is None
+    paused = await services.ledger.look_at_operations() if is_now else None
+    return views.notification(notification_id, state, personal, unmasked=unmasked, operations=paused)
 
 
 @get(
@@ -133,7 +135,8 @@ async def post_release(request: Call, notification_id: FromPath[UUID]) -> views.
         raise ProblemError(NOT_FOUND, str(exc)) from None
     except NotHeldError as exc:
         raise ProblemError(NOT_HELD, str(exc)) from None
-    return views.notification(notification_id, after.state, _opened(after.state.requested.personal), unmasked=False)
+    personal = _opened(after.state.requested.personal)
+    return views.notification(notification_id, after.state, personal, unmasked=False, operations=after.operations)
 
 
 def _said(content: Content, digest: bytes) -> SaidContent:

@@ -1,5 +1,6 @@
-"""Why somebody decides: the body {"reason": "…"} of every command."""
+"""Why somebody decides: the `reason` in the body of every command."""
 
+from collections.abc import Collection
 from typing import Any
 
 from api.bodies import object_in
@@ -11,11 +12,23 @@ def reason_in(body: bytes, *, required: bool) -> str:
     """Return why somebody decides; the body is {"reason": "…"}, and may be absent where no reason is required."""
     if not body and not required:
         return ""
+    _, reason, faults = reason_among(body, beside=(), required=required)
+    if faults:
+        raise malformed(*faults)
+    return reason
+
+
+def reason_among(
+    body: bytes, *, beside: Collection[str], required: bool = True
+) -> tuple[dict[str, Any], str, list[Fault]]:
+    """Return a body, the reason in it, and its faults: it holds the reason and no more than may stand beside it.
+
+    What stands beside it is still to be looked at.
+    """
     raw, faults = object_in(body)
-    faults += [Fault("", "holds more than a reason")] if set(raw) - {"reason"} else []
+    if set(raw) - {"reason", *beside}:
+        faults.append(Fault("", f"holds more than {' and '.join(['a reason', *beside])}"))
     reason: Any = raw.get("reason")
     if not is_identifier(reason) if reason is not None else required:
         faults.append(Fault("reason", "is required" if reason is None else "must be 1 to 200 printable characters"))
-    if faults:
-        raise malformed(*faults)
-    return reason or ""
+    return raw, reason or "", faults

@@ -122,6 +122,18 @@ class Receipt(Struct, kw_only=True):
     kind: Literal["opened", "delivered"] = "opened"
 
 
+class Pause(Struct, kw_only=True):
+    """What is to be stopped: all that has each of the named properties, or everything; and why."""
+
+    reason: Annotated[Identifier, Meta(examples=["the sale starts next week, not today"])]
+    type: (
+        Annotated[Identifier, Meta(description="A notification of the catalogue.", examples=["flash_sale"])] | None
+    ) = None
+    channel: Channel | None = None
+    provider: Annotated[Identifier, Meta(examples=["twilio"])] | None = None
+    all: Annotated[bool, Meta(description="Stop everything; then nothing else is named.")] = False
+
+
 class MaybeWhy(Struct, kw_only=True):
     """The reason for a decision that needs none."""
 

@@ -10,6 +10,7 @@ from api.tokens import Authenticator, Caller
 from handlers.dead_letters import DeadLetters
 from handlers.intake import TakeIn
 from handlers.metrics import Metrics
+from handlers.pauses import Pauses
 from handlers.receive import Receive
 from ledger.keys import Keys
 from ledger.ledger import Ledger
@@ -30,6 +31,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     take_in: TakeIn
     dead_letters: DeadLetters
     receive: Receive
+    pauses: Pauses
     ses: Callbacks
     receipts: Receipts
     authenticator: Authenticator

@@ -11,6 +11,7 @@ from ledger.errors import UnknownTopicError
 from ledger.keys import DataKey
 from ledger.mapping import FactMapper, unseal
 from ledger.notification import Attempt, AttemptStarted, Requested, State
+from ledger.operations import Operations
 from ledger.status import Evidence, Status
 from ledger.store import Row
 from ledger.values import Category, Channel, Lane, Personal, Redacted
@@ -47,6 +48,15 @@ class ShownAttempt(msgspec.Struct, frozen=True, kw_only=True):
     clicks: int
 
 
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """The pause that a notification waits for; of a single `provider`, it waits only where no other may be called."""
+
+    id: UUID
+    since: datetime
+    reason: str
+    provider: str | None
+
+
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
     """How one notification stands, folded from its facts. `version` counts them; times are UTC.
 
@@ -76,6 +86,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     changed_at: datetime
     version: int
+    paused: Hold | None = None
 
 
 class ShownFact(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,8 +109,15 @@ class History(msgspec.Struct, frozen=True):
     facts: list[ShownFact]
 
 
-def notification(stream: UUID, state: State, personal: Personal | Redacted, *, unmasked: bool) -> Notification:
-    """Show how a notification stands."""
+def notification(
+    stream: UUID,
+    state: State,
+    personal: Personal | Redacted,
+    *,
+    unmasked: bool,
+    operations: Operations | None = None,
+) -> Notification:
+    """Show how a notification stands; `operations` is what is paused now, None for how it stood then."""
     requested = state.requested
     return Notification(
         id=stream,
@@ -125,7 +143,15 @@ def notification(stream: UUID, state: State, personal: Personal | Redacted, *, u
         expires_at=requested.expires_at,
         changed_at=state.changed_at,
         version=state.version,
+        paused=_hold(state, operations) if operations is not None else None,
     )
+
+
+def _hold(state: State, operations: Operations) -> Hold | None:
+    pause = operations.holding(state.requested.type, state.requested.channel)
+    if pause is None or state.ended is not None or state.reached:
+        return None
+    return Hold(id=pause.pause, since=pause.recorded_at, reason=pause.reason, provider=pause.provider)
 
 
 def recipient(user_id: str | None, personal: Personal | Redacted, *, unmasked: bool) -> Recipient:

@@ -17,13 +17,15 @@ from handlers.hold import release
 from ledger import agenda
 from ledger.errors import LedgerError
 from ledger.keys import KeyEncryption
+from ledger.operations import Paused, Selector
+from ledger.values import Channel
 from ops import answers, process, sandbox
 from ops.errors import OperationError
 from ops.logs import configure
 from ops.migrations import migrate as bring_up_to_date
 from ops.secrets import SCOPES, secrets_in
 from ops.settings import DOTENV, Settings, described, load, require
-from ops.wiring import ROLES, Parts, catalogue_of, parts
+from ops.wiring import PROVIDERS, ROLES, Parts, catalogue_of, parts, pauses_of
 from templates.catalogue import describe
 from templates.declarations import CatalogueError
 from templates.envelope import MessageRejectedError, UnknownMessageError
@@ -40,6 +42,12 @@ _DATA = click.option(
 )
 # The sandbox takes the three ports after its own, too.
 _LAST_PORT = 65_532
+_SELECTED = (
+    click.option("--type", "type_", help="Only this notification of the catalogue."),
+    click.option("--channel", type=click.Choice([channel.value for channel in Channel]), help="Only this channel."),
+    click.option("--provider", type=click.Choice(sorted(PROVIDERS)), help="Only this provider."),
+    click.option("--all", "everything", is_flag=True, help="Everything; then nothing else is named."),
+)
 _REASON = click.option("--reason", required=True, help="Why; it is recorded.")
 
 
@@ -168,6 +176,52 @@ def release_(notification: UUID, reason: str) -> None:
     """Let a held notification be sent again."""
     _with_parts(lambda given: release(given.ledger, notification, by="cli", reason=reason))
     click.echo("released")
+
+
+def _selecting(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_SELECTED):
+        command = option(command)
+    return command
+
+
+@main.command()
+@_selecting
+@_REASON
+def pause(type_: str | None, channel: str | None, provider: str | None, reason: str, *, everything: bool) -> None:
+    """Stop sending what has all that is named; when it returns, no attempt of it begins any more."""
+    selector = _selector(type_, channel, provider, everything=everything)
+    begun = _with_parts(lambda given: pauses_of(given).begin(selector, by="cli", reason=reason))
+    click.echo(f"{'paused' if begun.is_new else 'paused already'} {_told(begun.pause)}")
+
+
+@main.command()
+@_selecting
+@_REASON
+def resume(type_: str | None, channel: str | None, provider: str | None, reason: str, *, everything: bool) -> None:
+    """End the pause of exactly what is named; other pauses stay."""
+    selector = _selector(type_, channel, provider, everything=everything)
+    ended = _with_parts(lambda given: pauses_of(given).end_selected(selector, by="cli", reason=reason))
+    click.echo(f"resumed {_told(ended)}")
+
+
+@main.command("pauses")
+@_JSON
+def pauses_(*, as_json: bool) -> None:
+    """List what is paused, the longest first."""
+    found = _with_parts(lambda given: pauses_of(given).listed())
+    _print([msgspec.structs.asdict(one) for one in found], [_told(one) for one in found], as_json=as_json)
+
+
+def _selector(type_: str | None, channel: str | None, provider: str | None, *, everything: bool) -> Selector:
+    named = type_ or channel or provider
+    if bool(named) == everything:
+        raise click.UsageError("name a type, a channel or a provider, or else say --all")
+    return Selector(type=type_, channel=Channel(channel) if channel else None, provider=provider)
+
+
+def _told(paused: Paused) -> str:
+    named = [f"{name}={value}" for name in ("type", "channel", "provider") if (value := getattr(paused, name))]
+    return f"{' '.join(named) or 'all'}  since {paused.recorded_at:%Y-%m-%d %H:%M:%S}  by {paused.by}: {paused.reason}"
 
 
 @main.group("dead-letters")

@@ -13,8 +13,8 @@ from psycopg_pool import AsyncConnectionPool
 from handlers.publish import OUTBOX
 from ledger import agenda, follower
 from ledger.follower import View
+from ledger.ledger import Ledger
 from ledger.set_aside import SetAside
-from ledger.store import Store
 from providers import limits
 
 # How many weeks from the next one on have their partition, up to the first that has none; more than 60 count as 60.
@@ -40,12 +40,12 @@ class Gauges:
         self,
         registry: CollectorRegistry,
         pool: AsyncConnectionPool[AsyncConnection[Any]],
-        store: Store,
+        ledger: Ledger,
         set_aside: SetAside,
         view: View,
     ) -> None:
         self._pool = pool
-        self._store = store
+        self._ledger = ledger
         self._set_aside = set_aside
         self._view = view
         self._count_held_at = 0.0
@@ -85,6 +85,12 @@ class Gauges:
             by_provider,
             registry=registry,
         )
+        self._paused = Gauge(
+            "notification_paused",
+            "1 for each pause in force; what a label does not name is paused whatever it is.",
+            ("type", "channel", "provider"),
+            registry=registry,
+        )
         self._weeks = Gauge(
             "notification_database_weeks_ahead",
             "Weeks after this one that have their partition: at 0 nothing can be taken in once this week is over.",
@@ -102,7 +108,7 @@ class Gauges:
 
     async def refresh(self) -> None:
         """Read everything once."""
-        async with self._store.connection() as connection:
+        async with self._ledger.store.connection() as connection:
             depths = await agenda.depth(connection)
             lag = await follower.lag(connection, self._view)
             if time.monotonic() >= self._count_held_at:
@@ -121,6 +127,9 @@ class Gauges:
             self._due.labels(depth.channel, depth.lane).set(depth.due)
             self._rows.labels(depth.channel, depth.lane).set(depth.waiting)
             self._oldest.labels(depth.channel, depth.lane).set(depth.oldest_due)
+        self._paused.clear()
+        for pause in (await self._ledger.look_at_operations()).pauses:
+            self._paused.labels(pause.type or "", pause.channel or "", pause.provider or "").set(1)
         self._lag.labels(self._view.name).set(lag.events)
         self._age.labels(self._view.name).set(lag.age.total_seconds())
         self._parked.labels(self._view.name).set(lag.parked)

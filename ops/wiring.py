@@ -29,6 +29,7 @@ from handlers.ingest import Ingest
 from handlers.intake import TakeIn
 from handlers.maintain import Maintain
 from handlers.metrics import Metrics
+from handlers.pauses import Pauses
 from handlers.publish import BATCH, Publish, watch_unrouted
 from handlers.receive import Receive
 from handlers.worker import Worker
@@ -66,6 +67,9 @@ ROLES = ("api", "ingest", "deliver", "project", "maintain")
 
 # What must not wait takes the next provider when the first is shut; the rest keeps its sender's good name at the first.
 FAILOVER = frozenset({Lane.URGENT, Lane.HIGH})
+
+# Every provider that a release may call, whether this installation does or not.
+PROVIDERS = frozenset({"ses", "smtp", "twilio", "fcm"})
 
 _log = structlog.get_logger("ops.wiring")
 
@@ -197,6 +201,10 @@ def renderer_of(given: Parts) -> Renderer:
     )
 
 
+def pauses_of(given: Parts) -> Pauses:
+    return Pauses(given.ledger, types=given.catalogue.kinds, providers=PROVIDERS)
+
+
 # Each role is a block: it works while the block runs, and leaves nothing half done at its end.
 
 
@@ -303,7 +311,7 @@ class Roles:
     async def _maintain(self) -> AsyncIterator[None]:
         given = self._parts
         maintain = Maintain(given.ledger, given.receive, given.set_aside, given.metrics)
-        gauges = Gauges(given.registry, given.pool, given.ledger.store, given.set_aside, NotificationLog())
+        gauges = Gauges(given.registry, given.pool, given.ledger, given.set_aside, NotificationLog())
         maintain.start()
         task = self._watch(gauges.run(), "gauges")
         try:
@@ -335,6 +343,7 @@ class Roles:
                 dead_letters=DeadLetters(given.set_aside, given.take_in),
                 take_in=given.take_in,
                 receive=given.receive,
+                pauses=pauses_of(given),
                 ses=SesCallbacks(verifier),
                 receipts=FcmReceipts(given.ledger.identity, given.ledger.clock),
                 authenticator=Authenticator(

@@ -144,3 +144,23 @@ async def test_i18_a_message_about_a_person_that_is_tried_tells_what_it_speaks_o
     ):
         file.write_bytes(msgspec.json.encode({**message(), "messageType": message_type, "payload": payload}))
         assert await _said(service, "catalogue", "try", str(file)) == (0, tells)
+
+
+async def test_what_is_paused_at_a_terminal_is_listed_and_resumed(service: Service):
+    why = ("--reason", "a test")
+    code, said = await _said(service, "pause", "--channel", "sms", "--provider", "twilio", *why)
+    assert code == 0, said
+    assert said.startswith("paused channel=sms provider=twilio  since ")
+    listed = (await _said(service, "pauses"))[1]
+    assert listed.rstrip().endswith("by cli: a test")
+    assert (await _said(service, "resume", "--channel", "sms", *why))[0] == 1
+    assert (await _said(service, "resume", "--provider", "twilio", "--channel", "sms", *why))[0] == 0
+    assert await _said(service, "pauses", "--json") == (0, "[]\n")
+
+
+async def test_a_pause_of_nothing_and_of_what_is_not_there_is_one_clear_line(service: Service):
+    why = ("--reason", "a test")
+    code, said = await _said(service, "pause", *why)
+    assert (code, "name a type, a channel or a provider, or else say --all" in said) == (2, True)
+    code, said = await _said(service, "pause", "--type", "order_shiped", *why)
+    assert (code, said) == (1, "Error: nothing is known by this type: a pause of it would stop nothing\n")

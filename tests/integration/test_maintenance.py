@@ -10,7 +10,6 @@ from structlog.testing import capture_logs
 from handlers.maintain import Maintain
 from handlers.metrics import Metrics
 from handlers.receive import Receive
-from ledger.store import Store, make_pool
 from ops.gauges import Gauges
 from projections.notification_log import NotificationLog
 from tests.integration.ledger.parts import running_ledger, set_aside_in
@@ -41,17 +40,15 @@ async def test_i13_a_job_that_fails_in_any_way_is_counted_and_logged_by_its_type
 
 
 async def test_the_weeks_that_lie_ahead_are_counted_up_to_the_first_that_is_missing(database: Database):
-    registry, pool = CollectorRegistry(), make_pool(database.url, size=2)
-    async with pool:
-        store = Store(database.url, pool)
-        gauges = Gauges(registry, pool, store, set_aside_in(store), NotificationLog())
+    registry = CollectorRegistry()
+    async with running_ledger(database.url) as ledger:
+        gauges = Gauges(registry, ledger.store._pool, ledger, set_aside_in(ledger.store), NotificationLog())
         seen = []
         for missing in (None, 8, 3, 1):
             if missing:
                 _drop_week(database, ahead=missing)
             await gauges.refresh()
             seen.append(registry.get_sample_value("notification_database_weeks_ahead"))
-        await store.aclose()
     assert seen == [8, 7, 2, 0]
 
 

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from handlers.deliver import Deliver
 from handlers.metrics import Metrics
 from handlers.pauses import NoSuchPauseError, NothingSuchError, Pauses
-from handlers.worker import Lease, Worker
+from handlers.worker import SLOTS, Lease, Worker
 from ledger.agenda import Claim
 from ledger.ledger import Ledger, Loaded
 from ledger.operations import Selector
@@ -82,10 +82,12 @@ async def deliverer(ledger: Ledger, fake: FakeSes, relay: FakeSmtp | None = None
 
 
 @asynccontextmanager
-async def delivering(ledger: Ledger, fake: FakeSes, relay: FakeSmtp | None = None) -> AsyncIterator[None]:
+async def delivering(
+    ledger: Ledger, fake: FakeSes, relay: FakeSmtp | None = None, *, slots: int = SLOTS
+) -> AsyncIterator[None]:
     """Deliver as a process does, until the block ends."""
     async with deliverer(ledger, fake, relay) as deliver:
-        worker = Worker(ledger, deliver, ledger._signals, metrics=Metrics(CollectorRegistry()))
+        worker = Worker(ledger, deliver, ledger._signals, metrics=Metrics(CollectorRegistry()), slots=slots)
         task = asyncio.create_task(worker.run())
         try:
             yield
@@ -137,14 +139,13 @@ async def test_i07_of_pauses_and_intents_at_the_same_moment_no_attempt_begins_wh
     async with (
         running_ledger(database.url) as second,
         running_ledger(database.url) as third,
-        delivering(ledger, fake),
-        delivering(second, fake),
+        delivering(ledger, fake, slots=8),
+        delivering(second, fake, slots=8),
     ):
         pauses = pauses_of(third)
-        for sent in (10, 40, 70):
+        for sent in range(5, 105, 5):
             await reached(lambda: len(fake.requests), sent, "requests")
             begun = await pauses.begin(MAIL, **WHY)
-            await asyncio.sleep(0.05)  # in which two processes would send a good part of what is left
             await pauses.end(begun.pause.pause, **WHY)
         await until(lambda: count(database.url, "SELECT count(*) FROM ledger.agenda") == 0, "the end")
     paused = False

@@ -21,6 +21,7 @@ from api.tokens import Authenticator, StaticKeys
 from handlers.dead_letters import DeadLetters
 from handlers.intake import TakeIn
 from handlers.metrics import Metrics
+from handlers.pauses import Pauses
 from handlers.receive import Receive
 from ledger.keys import Identity, KeyEncryption, Keys
 from ledger.ledger import Ledger
@@ -109,6 +110,7 @@ async def services(database: Database, topic: SignedTopic, catalogue: Catalogue)
             dead_letters=DeadLetters(set_aside, take_in),
             receive=Receive(ledger, set_aside, metrics),
             receipts=FcmReceipts(identity, ledger.clock),
+            pauses=Pauses(ledger, types=catalogue.kinds, providers={"ses", "smtp"}),
             ses=SesCallbacks(Verifier(topics=[ARN], fetch=Fetcher(session), origin=topic.url)),
             authenticator=Authenticator(StaticKeys(KEYS), issuer=ISSUER, audience=AUDIENCE, clock=ledger.clock),
             readiness=Readiness({"database": database_check(database.url)}),

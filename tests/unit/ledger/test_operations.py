@@ -126,7 +126,7 @@ def test_a_fact_that_only_a_newer_release_can_read_stops_everything():
     assert evolve(NOTHING, operations.not_understood(at(0))).whole_channel(Channel.EMAIL)
 
 
-FACTS = [
+FACTS: list[OperationsFact] = [
     *pause(NOTHING, ONE, EVERYTHING, "a", origin(1)),
     *pause(NOTHING, TWO, Selector(channel=Channel.SMS), "b", origin(2)),
     *resume(paused(EVERYTHING), ONE, "c", origin(3)),
