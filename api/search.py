@@ -18,7 +18,7 @@ from api.views import Recipient, recipient
 from ledger.keys import Keyring
 from ledger.mapping import open_personal
 from ledger.status import Status
-from ledger.values import Category, Channel, Personal
+from ledger.values import Category, Channel, Money, Personal
 from projections.notification_log import LogRow
 from projections.notification_search import CursorError, Filters, search
 from templates.addresses import read_phone
@@ -57,6 +57,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     delivered_at: datetime | None
     first_opened_at: datetime | None
     first_clicked_at: datetime | None
+    cost: list[Money]
     version: int
 
 
@@ -172,6 +173,7 @@ def _listed(row: LogRow, keys: Keyring) -> Listed:
         delivered_at=row.delivered_at,
         first_opened_at=row.first_opened_at,
         first_clicked_at=row.first_clicked_at,
+        cost=msgspec.convert(row.cost, list[Money]),
         version=row.version,
     )
 

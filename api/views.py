@@ -14,7 +14,7 @@ from ledger.notification import Attempt, AttemptStarted, Requested, State
 from ledger.operations import Operations
 from ledger.status import Evidence, Status
 from ledger.store import Row
-from ledger.values import Category, Channel, Lane, Personal, Redacted
+from ledger.values import Category, Channel, Cost, Lane, Money, Personal, Redacted
 
 _MAPPER = FactMapper()
 _TOP = frozenset({"recorded_at", "occurred_at", "cause", "by", "personal"})
@@ -46,6 +46,7 @@ class ShownAttempt(msgspec.Struct, frozen=True, kw_only=True):
     first_clicked_at: datetime | None
     opens: int
     clicks: int
+    cost: Cost | None
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +61,8 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
     """How one notification stands, folded from its facts. `version` counts them; times are UTC.
 
-    `fell_back_to` is the notification that took its place on another channel, `fallback_of` the reverse.
+    `fell_back_to` is the notification that took its place on another channel, `fallback_of` the reverse. `cost` is an
+    estimate by the price list, of each currency: the attempts that no provider has certainly refused.
     """
 
     id: UUID
@@ -74,6 +76,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     locale: str
     recipient: Recipient
     attempts: list[ShownAttempt]
+    cost: list[Money]
     reason: str | None
     fell_back_to: UUID | None
     fallback_of: UUID | None
@@ -131,6 +134,7 @@ def notification(
         locale=requested.locale,
         recipient=recipient(requested.user_id, personal, unmasked=unmasked),
         attempts=[_attempt(attempt) for attempt in state.attempts],
+        cost=list(state.cost),
         reason=state.reason,
         fell_back_to=state.fell_back_to,
         fallback_of=requested.fallback_of,
@@ -197,6 +201,7 @@ def _attempt(attempt: Attempt) -> ShownAttempt:
         first_clicked_at=attempt.first_clicked_at,
         opens=attempt.opens,
         clicks=attempt.clicks,
+        cost=attempt.cost,
     )
 
 

@@ -12,14 +12,15 @@ import structlog
 from prometheus_client import Counter
 
 from handlers.metrics import Metrics
+from handlers.spending import DAY, Priced, Spending, day_of
 from handlers.stopped import Stopped
 from handlers.worker import Lease, give_back
 from ledger import notification
-from ledger.decision import Decision, Guard, NewFact, SaidContent
-from ledger.errors import KeyMissingError, LedgerError, UnstorableError
+from ledger.decision import Decision, Guard, NewFact, SaidContent, Take
+from ledger.errors import KeyMissingError, LedgerError, Refusal, RefusedError, UnstorableError
 from ledger.ids import notification_id
 from ledger.ledger import Ledger, Loaded, Person
-from ledger.notification import Attempt, Facts, FellBack, Intent, Origin, Requested, State
+from ledger.notification import Attempt, AttemptFailed, Facts, FellBack, Intent, Origin, Requested, State
 from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Suppress, judge
 from ledger.recipient import DropReason, drop_device
@@ -40,10 +41,20 @@ _log = structlog.get_logger("handlers.deliver")
 
 
 class Deliver:
-    """Delivers one channel through the providers of its route (handlers.worker.Handler)."""
+    """Delivers one channel through the providers of its route (handlers.worker.Handler).
+
+    Without `spending` nothing has a price, and there is no cap.
+    """
 
     def __init__(
-        self, ledger: Ledger, renderer: Renderer, route: Route, *, allowed: AllowList, metrics: Metrics
+        self,
+        ledger: Ledger,
+        renderer: Renderer,
+        route: Route,
+        *,
+        allowed: AllowList,
+        metrics: Metrics,
+        spending: Spending | None = None,
     ) -> None:
         self.channel: Channel = route.channel
         self._ledger = ledger
@@ -51,6 +62,8 @@ class Deliver:
         self._route = route
         self._allowed = allowed
         self._metrics = metrics
+        self._spending = spending
+        self._capped_on: set[tuple[datetime, str | None]] = set()
         self._stopped = Stopped(ledger, route.channel)
         self._attempts: dict[tuple[str, str], Counter] = {}
         self._stopping = False
@@ -149,9 +162,15 @@ class Deliver:
         if self._route.is_failover(token.gate):
             self._metrics.failovers.labels(self.channel.value, provider.name).inc()
         attempt = uuid4()
-        started = await self._ledger.change(
-            loaded.stream, self._intent(attempt, provider, rendered, person), known=loaded
-        )
+        priced = self._spending.price(provider.name, person.address or "", rendered.content) if self._spending else None
+        intent = self._intent(attempt, provider, rendered, person, priced=priced)
+        try:
+            started = await self._ledger.change(loaded.stream, intent, known=loaded)
+        except RefusedError as exc:
+            if priced is None or exc.reason is not Refusal.QUOTA:
+                raise
+            await self._wait_for_tomorrow(lease, loaded, priced)
+            return
         prepared.set()
         if started is None or started.state.attempt(attempt) is None:
             await self._record(lease, started or loaded, lambda _state, _at: ())
@@ -164,7 +183,19 @@ class Deliver:
             expires_at=loaded.state.requested.expires_at,
         )
         outcome = await self._request(lease, token, sending)
-        await self._settle(lease, started, attempt, outcome, by=provider)
+        await self._settle(lease, started, attempt, outcome, by=provider, priced=priced)
+
+    async def _wait_for_tomorrow(self, lease: Lease, loaded: Loaded, priced: Priced) -> None:
+        """Leave an item whose cost would pass a cap of today: without a fact, and nothing looks at it before then."""
+        now = loaded.now()
+        tomorrow = day_of(now) + DAY
+        until = min(tomorrow, notification.waits_at_most_until(loaded.state))
+        await give_back(self._ledger, lease, max(timedelta(0), until - now))
+        if (tomorrow, priced.country) not in self._capped_on:
+            self._capped_on = {known for known in self._capped_on if known[0] == tomorrow} | {
+                (tomorrow, priced.country)
+            }
+            _log.error("spend_cap_reached", country=priced.country)
 
     async def _fall_back(self, lease: Lease, loaded: Loaded) -> None:
         """Ask for a notification on the other channel: one decision over both, so that there is one or none."""
@@ -197,7 +228,7 @@ class Deliver:
         )
 
     def _intent(
-        self, attempt: UUID, provider: Provider, rendered: Rendered, person: Person
+        self, attempt: UUID, provider: Provider, rendered: Rendered, person: Person, *, priced: Priced | None
     ) -> Callable[[Loaded, datetime], Decision | None]:
         """Return what decides on the intent: none where the address is suppressed by now, or where the person, for whom
         this was rendered, is known otherwise: then it is due again at once, and goes where they are now.
@@ -219,6 +250,7 @@ class Deliver:
                 deadline_at=now + provider.deadline + _MARGIN,
                 address=person.address if person.found else None,
                 others=person.others,
+                cost=priced.cost if priced else None,
             )
             facts = notification.start_attempt(loaded.state, intent, _origin(now))
             if not facts:
@@ -227,6 +259,7 @@ class Deliver:
             return Decision(
                 facts=loaded.next(facts),
                 guards=_guards(loaded),
+                takes=self._spending.takes(priced, now) if self._spending and priced else (),
                 contents=_said(loaded, rendered, digest) if is_new else (),
             )
 
@@ -256,14 +289,25 @@ class Deliver:
             self._metrics.provider_faults.labels(provider, outcome.code).inc()
             _log.error("provider_fault_of_ours", provider=provider, code=outcome.code)
 
-    async def _settle(self, lease: Lease, started: Loaded, attempt: UUID, outcome: Outcome, *, by: Provider) -> None:
-        wait = self._wait_after(started, attempt, outcome, by)
+    async def _settle(
+        self,
+        lease: Lease,
+        started: Loaded,
+        attempt: UUID,
+        outcome: Outcome,
+        *,
+        by: Provider,
+        priced: Priced | None,
+    ) -> None:
+        wait, unspent = self._wait_after(started, attempt, outcome, by), self._unspent(started, attempt, priced)
 
         def decided(current: Loaded, now: datetime) -> Decision:
             origin = _origin(now)
             facts = notification.settle(current.state, attempt, outcome, origin, retry_at=now + wait)
             gone = _dropped(current, attempt, outcome, origin) if facts else ()
-            return Decision(facts=(*current.next(facts), *gone), settles=lease.owner)
+            failed = any(isinstance(fact, AttemptFailed) for fact in facts)
+            takes = unspent if failed else ()
+            return Decision(facts=(*current.next(facts), *gone), takes=takes, settles=lease.owner)
 
         while True:
             try:
@@ -292,6 +336,13 @@ class Deliver:
         own = notification.backoff(state.requested.category, len(tried), jitter=jitter)
         asked = outcome.retry_after if isinstance(outcome, Postponed) else None
         return max(own, asked or own)
+
+    def _unspent(self, started: Loaded, attempt: UUID, priced: Priced | None) -> tuple[Take, ...]:
+        """Return what goes back to the caps where the attempt has certainly failed."""
+        begun = started.state.attempt(attempt)
+        if self._spending is None or priced is None or begun is None:
+            return ()
+        return self._spending.gives_back(priced, begun.started_at)
 
     async def _record(self, lease: Lease, loaded: Loaded, decide: Callable[[State, Origin], Facts]) -> None:
         """Append what is decided and end the lease; where nothing is new, the agenda is still put right."""

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from ledger import agenda
 from ledger.ledger import Ledger, Loaded
+from ledger.notification import waits_at_most_until
 from ledger.operations import Operations
 from ledger.values import Channel
 
@@ -46,8 +47,8 @@ class Stopped:
         return current
 
     def patience(self, loaded: Loaded) -> timedelta:
-        """How long an item may wait for the end of a pause: what expires meanwhile must expire."""
-        return max(timedelta(0), min(_AT_MOST, loaded.state.requested.expires_at - loaded.now()))
+        """How long an item may wait for the end of a pause: what expires or falls back meanwhile must do so."""
+        return max(timedelta(0), min(_AT_MOST, waits_at_most_until(loaded.state) - loaded.now()))
 
     def has_waited(self, loaded: Loaded) -> None:
         """Take note that an item was made to wait by what it knew: if that is old by now, it was woken before."""

@@ -5,6 +5,7 @@ Longer than other files on purpose: a lifecycle is read from its first fact to i
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +16,12 @@ from ledger.values import (
     Accepted,
     Category,
     Channel,
+    Cost,
     DoubtPolicy,
     Fallback,
     InDoubt,
     Lane,
+    Money,
     Outcome,
     Personal,
     Postponed,
@@ -106,6 +109,7 @@ class AttemptStarted(Fact, frozen=True, kw_only=True):
     The first one of a push names the `others`: the person's further devices, by address hash, in the order of their
     turns. An address that the message did not give stands here, as it was read from the person's stream; `recipient`
     names the key that it is sealed under.
+    `cost` is an estimate by the price list of that moment.
     """
 
     attempt: UUID
@@ -117,6 +121,7 @@ class AttemptStarted(Fact, frozen=True, kw_only=True):
     recipient: str | None = None
     personal: Personal | Redacted | bytes | None = None
     others: tuple[str, ...] = ()
+    cost: Cost | None = None
 
 
 class DeviceSkipped(Fact, frozen=True, kw_only=True):
@@ -290,6 +295,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reports: frozenset[str] = frozenset()
     opens: int = 0
     clicks: int = 0
+    cost: Cost | None = None
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -321,6 +327,15 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def reached(self) -> bool:
         """Whether a provider has taken one attempt: then nothing more is sent to that address."""
         return any(STRENGTH[attempt.evidence] >= STRENGTH[Evidence.DISPATCHED] for attempt in self.attempts)
+
+    @property
+    def cost(self) -> tuple[Money, ...]:
+        """What it is estimated to have cost, of each currency: the attempts that no provider has certainly refused."""
+        sums: dict[str, Decimal] = {}
+        for attempt in self.attempts:
+            if attempt.cost is not None and attempt.evidence is not Evidence.REFUSED:
+                sums[attempt.cost.currency] = sums.get(attempt.cost.currency, Decimal(0)) + attempt.cost.amount
+        return tuple(Money(amount=amount, currency=currency) for currency, amount in sorted(sums.items()))
 
     def attempt(self, attempt_id: UUID) -> Attempt | None:
         """Find an attempt by its id."""
@@ -396,6 +411,7 @@ def _started(fact: AttemptStarted) -> Attempt:
         deadline_at=fact.deadline_at,
         digest=fact.digest,
         address_hash=fact.address_hash,
+        cost=fact.cost,
     )
 
 
@@ -522,7 +538,7 @@ def give_up_rendering(state: State, code: str, origin: Origin) -> Facts:
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt, about to be made: what is said, by whom it is carried, until when it may take.
+    """One attempt, about to be made: what is said, by whom it is carried, until when it may take, what it costs.
 
     `address` is given where it was read from the person's stream; what the message gave stands in `requested`.
     `others` are the person's further devices: the first attempt decides which.
@@ -537,6 +553,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     deadline_at: datetime
     address: str | None = None
     others: tuple[str, ...] = ()
+    cost: Cost | None = None
 
 
 def start_attempt(state: State, intent: Intent, origin: Origin) -> Facts:
@@ -561,6 +578,7 @@ def start_attempt(state: State, intent: Intent, origin: Origin) -> Facts:
         recipient=None if intent.address is None else state.requested.recipient,
         personal=None if intent.address is None else Personal(address=intent.address),
         others=() if state.attempts else intent.others,
+        cost=intent.cost,
     )
     return (started,) if state.rendered == intent.digest else (rendered, started)
 
@@ -798,6 +816,12 @@ def tried(state: State, address_hash: str) -> tuple[Attempt, ...]:
     if not state.others:
         return state.attempts
     return tuple(attempt for attempt in state.attempts if attempt.address_hash == address_hash)
+
+
+def waits_at_most_until(state: State) -> datetime:
+    """Say when it must be looked at although it may not be sent: it expires, or another channel's turn comes."""
+    falls_back_at = _falls_back_at(state)
+    return min(state.requested.expires_at, falls_back_at or state.requested.expires_at)
 
 
 def _next_time(state: State) -> datetime | None:

@@ -8,6 +8,7 @@ import struct
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -80,6 +81,9 @@ WITH old AS (
 )
 DELETE FROM ledger.provider_reference WHERE ctid = ANY(ARRAY(SELECT ctid FROM old))
 """
+_PURGE_QUOTA = "DELETE FROM ledger.quota WHERE window_start < now() - interval '91 days'"
+# What is used of some quotas in a window.
+_USED = "SELECT key, used FROM ledger.quota WHERE key = ANY(%b) AND window_start = %b"
 _MAKE_WEEKS = "SELECT ledger.make_weeks()"
 _LOCK = "SELECT pg_try_advisory_lock(hashtext(%s))"
 _UNLOCK = "SELECT pg_advisory_unlock(hashtext(%s))"
@@ -306,6 +310,12 @@ class Store:
             row = await (await connection.execute(_NOW, binary=True)).fetchone()
         return row[0]  # type: ignore[index, no-any-return]  # this statement always returns one row
 
+    async def used(self, keys: Sequence[str], window_start: datetime) -> dict[str, Decimal]:
+        """Return what is used of some quotas in a window; what nothing was taken from is missing."""
+        async with self.connection() as connection:
+            given = (arrays.Texts(keys), window_start)
+            return dict(await (await connection.execute(_USED, given, binary=True)).fetchall())
+
     async def make_weeks(self) -> int:
         """Make the weekly partitions that are missing; returns how many."""
         async with self.connection() as connection:
@@ -313,11 +323,12 @@ class Store:
         return int(made)
 
     async def purge_intake(self) -> None:
-        """Delete rows of the intake and provider references that nothing can ask for any more."""
+        """Delete rows of the intake, provider references and quotas that nothing can ask for any more."""
         async with self.connection() as connection:
             for statement in (_PURGE_INTAKE, _PURGE_REFERENCES):
                 while (await connection.execute(statement)).rowcount > 0:
                     pass
+            await connection.execute(_PURGE_QUOTA)
 
     @asynccontextmanager
     async def leased(self, name: str) -> AsyncIterator[bool]:

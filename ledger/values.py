@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -105,6 +106,19 @@ class Fallback(msgspec.Struct, frozen=True):
 
     channel: Channel
     after: timedelta
+
+
+class Money(msgspec.Struct, frozen=True, kw_only=True):
+    """An amount of a currency (ISO 4217); as text in JSON, never a float."""
+
+    amount: Decimal
+    currency: str
+
+
+class Cost(Money, frozen=True, kw_only=True):
+    """What an attempt is estimated to cost, for so many units: segments of an SMS, else one."""
+
+    units: int
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

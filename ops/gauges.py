@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -11,6 +12,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from handlers.publish import OUTBOX
+from handlers.spending import Cap, day_of
 from ledger import agenda, follower
 from ledger.follower import View
 from ledger.ledger import Ledger
@@ -30,6 +32,8 @@ WHERE NOT EXISTS (
 # What is held waits for hours; to find it, all that is scheduled must be looked at.
 _HELD_COUNTED, _HELD_EVERY = 1_000, timedelta(minutes=1)
 _EVERY = timedelta(seconds=5)
+# The share of a daily cap at which somebody should hear of it.
+_NEAR = 0.8
 _log = structlog.get_logger("ops.gauges")
 
 
@@ -43,11 +47,15 @@ class Gauges:
         ledger: Ledger,
         set_aside: SetAside,
         view: View,
+        *,
+        caps: Sequence[Cap] = (),
     ) -> None:
         self._pool = pool
         self._ledger = ledger
         self._set_aside = set_aside
         self._view = view
+        self._caps = caps
+        self._near: set[tuple[datetime, str]] = set()
         self._count_held_at = 0.0
         lanes = ("channel", "lane")
         self._due = Gauge("notification_agenda_due", "Rows that can be claimed now.", lanes, registry=registry)
@@ -89,6 +97,12 @@ class Gauges:
             "notification_paused",
             "1 for each pause in force; what a label does not name is paused whatever it is.",
             ("type", "channel", "provider"),
+            registry=registry,
+        )
+        self._spent = Gauge(
+            "notification_spend_ratio",
+            "The share of a daily cap that is spent, by the price list; without a country, of the whole channel.",
+            ("channel", "country"),
             registry=registry,
         )
         self._weeks = Gauge(
@@ -136,8 +150,20 @@ class Gauges:
         self._outbox.set(outbox.events)
         self._outbox_age.set(outbox.age.total_seconds())
         self._outbox_parked.set(outbox.parked)
+        await self._refresh_spending()
         self._dead.set(await self._set_aside.waiting())
         self._unmatched.set(await self._set_aside.unmatched())
         stats = self._pool.get_stats()
         for state in ("pool_size", "pool_available", "requests_waiting"):
             self._connections.labels(state).set(stats.get(state, 0))
+
+    async def _refresh_spending(self) -> None:
+        today = day_of(await self._ledger.store.now())
+        used = await self._ledger.store.used([cap.key for cap in self._caps], today) if self._caps else {}
+        self._near = {known for known in self._near if known[0] == today}
+        for cap in self._caps:
+            ratio = float(used.get(cap.key, 0) / cap.limit) if cap.limit else 1.0
+            self._spent.labels(cap.channel.value, cap.country or "").set(ratio)
+            if ratio >= _NEAR and (today, cap.key) not in self._near:
+                self._near.add((today, cap.key))
+                _log.warning("spend_cap_near", channel=cap.channel.value, country=cap.country, ratio=round(ratio, 3))

@@ -12,6 +12,7 @@ import msgspec
 from dotenv import dotenv_values
 from msgspec import Meta
 
+from handlers.spending import Cap, CapsError, caps_in
 from ledger.values import Channel
 from ops.errors import SettingsError
 from providers.google_access import CredentialsError, service_account
@@ -133,6 +134,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "*"
     catalogue: Annotated[str, Meta(description="Another catalogue file than the one that is shipped.")] = ""
     templates: Annotated[str, Meta(description="Another folder of templates than the one that is shipped.")] = ""
+    prices: Annotated[
+        str, Meta(description="Another price list than the one that is shipped, whose prices are examples.")
+    ] = ""
+    spend_caps: Annotated[
+        str,
+        Meta(
+            description="What may be spent in a UTC day by the price list, separated by commas: `sms=100 USD` on a "
+            "channel, `sms:GB=50 USD` on its numbers of one country. What would be more waits for the next day. "
+            "Absent: no cap."
+        ),
+    ] = ""
     host: Annotated[str, Meta(description="The address that the HTTP API listens on.")] = "127.0.0.1"
     port: Annotated[int, Meta(description="The port of the HTTP API.")] = 8080
     ops_port: Annotated[int, Meta(description="The port of health and metrics, for every role.")] = 9090
@@ -161,6 +173,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def countries(self) -> frozenset[str]:
         """Return SMS_COUNTRIES as a set."""
         return frozenset(_listed(self.sms_countries.upper()))
+
+    def caps(self) -> tuple[Cap, ...]:
+        """Return SPEND_CAPS as caps."""
+        return caps_in(self.spend_caps)
 
     def topics(self) -> frozenset[str]:
         """Return SES_TOPIC_ARNS as a set."""
@@ -305,6 +321,14 @@ def _is_service_account(text: str) -> bool:
         return False
 
 
+def _are_caps(text: str) -> bool:
+    try:
+        caps_in(text)
+    except CapsError:
+        return False
+    return True
+
+
 _POSTGRES = ("postgresql", "postgres")
 _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("database_url", _is_url(*_POSTGRES), "must be a postgresql:// URL"),
@@ -324,6 +348,7 @@ _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("identity_key", lambda text: not text or _is_key(text), "must be 32 bytes in base64"),
     ("channels", lambda text: _is_some_of(text, set(Channel)), "must be some of email, sms, push"),
     ("sms_countries", lambda text: _is_some_of(text.upper(), COUNTRIES | {"*"}), "must be ISO 3166 codes, or *"),
+    ("spend_caps", _are_caps, "must be caps such as sms=100 USD, sms:GB=50 USD; each once, a country for sms alone"),
     (
         "log_level",
         lambda text: text.lower() in {"debug", "info", "warning", "error"},

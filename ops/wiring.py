@@ -32,6 +32,7 @@ from handlers.metrics import Metrics
 from handlers.pauses import Pauses
 from handlers.publish import BATCH, Publish, watch_unrouted
 from handlers.receive import Receive
+from handlers.spending import Spending, faults_of
 from handlers.worker import Worker
 from ledger.follower import Follower, prepare
 from ledger.keys import Identity, KeyEncryption, Keys
@@ -42,7 +43,7 @@ from ledger.set_aside import SetAside
 from ledger.signals import Signals
 from ledger.store import Store, make_pool
 from ledger.values import Channel, Lane
-from ops.errors import NotReadyError, OperationError
+from ops.errors import NotReadyError, OperationError, SettingsError
 from ops.gauges import Gauges
 from ops.serving import serving
 from ops.settings import Settings
@@ -53,6 +54,8 @@ from providers.fcm_receipts import FcmReceipts
 from providers.google_access import service_account
 from providers.guard import Gate, Route
 from providers.limits import Connect
+from providers.pricing import PriceListError, Prices
+from providers.pricing import load as load_prices
 from providers.ses import DEADLINE as SES_DEADLINE
 from providers.ses import Ses
 from providers.ses_callbacks import SesCallbacks
@@ -201,6 +204,17 @@ def renderer_of(given: Parts) -> Renderer:
     )
 
 
+def prices_of(settings: Settings) -> Prices:
+    """Load the price list. Raises SettingsError for one that cannot be used, or that the caps do not fit."""
+    try:
+        prices = load_prices(Path(settings.prices) if settings.prices else None, providers=PROVIDERS)
+    except PriceListError as exc:
+        raise SettingsError([f"PRICES: {fault}" for fault in exc.faults]) from exc
+    if faults := faults_of(prices, settings.caps()):
+        raise SettingsError(faults)
+    return prices
+
+
 def pauses_of(given: Parts) -> Pauses:
     return Pauses(given.ledger, types=given.catalogue.kinds, providers=PROVIDERS)
 
@@ -248,19 +262,26 @@ class Roles:
         stored = await given.ledger.store.installation()
         if stored is None or stored[0] != settings.installation:
             raise OperationError("INSTALLATION differs from the database's own: a copied database mails nobody")
-        renderer = renderer_of(given)
+        renderer, prices = renderer_of(given), prices_of(settings)
         async with AsyncExitStack() as stack:
             for channel in sorted(settings.served()):
-                await stack.enter_async_context(self._deliver_on(channel, renderer))
+                await stack.enter_async_context(self._deliver_on(channel, renderer, prices))
             yield
 
     @asynccontextmanager
-    async def _deliver_on(self, channel: Channel, renderer: Renderer) -> AsyncIterator[None]:
+    async def _deliver_on(self, channel: Channel, renderer: Renderer, prices: Prices) -> AsyncIterator[None]:
         """Deliver one channel; each has slots and providers of its own, and none waits for another's (promise I21)."""
         given, settings = self._parts, self._parts.settings
         route = await open_route(channel, settings, given.ledger)
         allowed = AllowList(settings.allow_list(), settings.countries())
-        deliver = Deliver(given.ledger, renderer, route, allowed=allowed, metrics=given.metrics)
+        deliver = Deliver(
+            given.ledger,
+            renderer,
+            route,
+            allowed=allowed,
+            metrics=given.metrics,
+            spending=Spending(prices, settings.caps(), channel),
+        )
         worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, slots=settings.delivery_slots)
         task = self._watch(worker.run(), f"deliver {channel}")
         try:
@@ -311,7 +332,9 @@ class Roles:
     async def _maintain(self) -> AsyncIterator[None]:
         given = self._parts
         maintain = Maintain(given.ledger, given.receive, given.set_aside, given.metrics)
-        gauges = Gauges(given.registry, given.pool, given.ledger, given.set_aside, NotificationLog())
+        gauges = Gauges(
+            given.registry, given.pool, given.ledger, given.set_aside, NotificationLog(), caps=given.settings.caps()
+        )
         maintain.start()
         task = self._watch(gauges.run(), "gauges")
         try:

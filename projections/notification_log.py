@@ -18,8 +18,8 @@ from ledger.values import REDACTED, Category, Channel, DoubtPolicy, Lane
 # What changes of a notification is updated in place (HOT): no index here covers it, not even the status, and each page
 # has room for a second version of all its rows, for those that came together also change together. A report then costs
 # one heap tuple and no index entry. `progress` is what the fold goes on from; what never changes is written once.
-_CREATE = """
-CREATE TABLE views.notification_log_v1 (
+_CREATE_TABLES = """
+CREATE TABLE views.notification_log_v2 (
     notification uuid PRIMARY KEY,
     created_at timestamptz NOT NULL,
     channel text NOT NULL,
@@ -53,41 +53,54 @@ CREATE TABLE views.notification_log_v1 (
     clicks integer NOT NULL,
     version bigint NOT NULL,
     position bigint NOT NULL,
-    progress bytea NOT NULL
+    progress bytea NOT NULL,
+    cost jsonb NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-ALTER TABLE views.notification_log_v1 ALTER COLUMN sealed SET STORAGE EXTERNAL;
+ALTER TABLE views.notification_log_v2 ALTER COLUMN sealed SET STORAGE EXTERNAL;
 -- Each ends with the order of the answer: a page is a range of one index, whatever stands before it.
-CREATE INDEX ON views.notification_log_v1 (user_id, notification) WHERE user_id IS NOT NULL;
-CREATE INDEX ON views.notification_log_v1 (address_hash, notification) WHERE address_hash IS NOT NULL;
-CREATE INDEX ON views.notification_log_v1 (correlation_id, notification) WHERE correlation_id IS NOT NULL;
-CREATE INDEX ON views.notification_log_v1 (message_id, notification) WHERE message_id IS NOT NULL;
-CREATE INDEX ON views.notification_log_v1 (type, notification);
-CREATE INDEX ON views.notification_log_v1 (template, notification);
+CREATE INDEX ON views.notification_log_v2 (user_id, notification) WHERE user_id IS NOT NULL;
+CREATE INDEX ON views.notification_log_v2 (address_hash, notification) WHERE address_hash IS NOT NULL;
+CREATE INDEX ON views.notification_log_v2 (correlation_id, notification) WHERE correlation_id IS NOT NULL;
+CREATE INDEX ON views.notification_log_v2 (message_id, notification) WHERE message_id IS NOT NULL;
+CREATE INDEX ON views.notification_log_v2 (type, notification);
+CREATE INDEX ON views.notification_log_v2 (template, notification);
 -- The provider's ids of all attempts: beside the log, for an index over them there would end updates in place.
-CREATE TABLE views.notification_log_reference_v1 (
+CREATE TABLE views.notification_log_reference_v2 (
     reference text NOT NULL,
     notification uuid NOT NULL,
     PRIMARY KEY (reference, notification)
 );
 -- Likewise the status: a change of it costs an entry in this one index, and what is rare is found as fast as the rest.
-CREATE TABLE views.notification_log_status_v1 (
+CREATE TABLE views.notification_log_status_v2 (
     status text NOT NULL,
     notification uuid NOT NULL,
     PRIMARY KEY (status, notification)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-CREATE VIEW views.notification_log AS SELECT * FROM views.notification_log_v1;
-CREATE VIEW views.notification_log_reference AS SELECT * FROM views.notification_log_reference_v1;
-CREATE VIEW views.notification_log_status AS SELECT * FROM views.notification_log_status_v1;
 """
-_EXISTS = "SELECT to_regclass('views.notification_log_v1') IS NOT NULL"
-_LOAD = "SELECT notification, status, progress FROM views.notification_log_v1 WHERE notification = ANY(%b)"
+# What is asked for stands in these: they show the newest version that has caught up with the log. The tables of the
+# version before stay for as long as its release may still run beside this one.
+_SHOW = """
+CREATE OR REPLACE VIEW views.notification_log AS SELECT * FROM views.notification_log_v2;
+CREATE OR REPLACE VIEW views.notification_log_reference AS SELECT * FROM views.notification_log_reference_v2;
+CREATE OR REPLACE VIEW views.notification_log_status AS SELECT * FROM views.notification_log_status_v2;
+"""
+# Until then the version before goes on being shown. No fact that it has folded has a cost.
+_SHOW_BEFORE = """
+CREATE OR REPLACE VIEW views.notification_log AS SELECT *, '[]'::jsonb AS cost FROM views.notification_log_v1
+"""
+_EXISTS = """
+SELECT to_regclass('views.notification_log_v2') IS NOT NULL, to_regclass('views.notification_log_v1') IS NOT NULL
+"""
+_IS_SHOWN = "SELECT strpos(pg_get_viewdef('views.notification_log'::regclass), 'notification_log_v2') > 0"
+_BEHIND = "SELECT count(*) FROM (SELECT FROM ledger.stored_events WHERE notification_id > %b LIMIT %b) AS ahead"
+_LOAD = "SELECT notification, status, progress FROM views.notification_log_v2 WHERE notification = ANY(%b)"
 _REFER = """
-INSERT INTO views.notification_log_reference_v1 (reference, notification) SELECT * FROM unnest(%b, %b)
+INSERT INTO views.notification_log_reference_v2 (reference, notification) SELECT * FROM unnest(%b, %b)
 ON CONFLICT DO NOTHING
 """
-_STAND = "INSERT INTO views.notification_log_status_v1 (status, notification) SELECT * FROM unnest(%b, %b)"
+_STAND = "INSERT INTO views.notification_log_status_v2 (status, notification) SELECT * FROM unnest(%b, %b)"
 _STAND_ELSEWHERE = """
-UPDATE views.notification_log_status_v1 s SET status = n.status FROM unnest(%b, %b, %b) AS n (status, was, notification)
+UPDATE views.notification_log_status_v2 s SET status = n.status FROM unnest(%b, %b, %b) AS n (status, was, notification)
 WHERE s.status = n.was AND s.notification = n.notification
 """
 
@@ -128,13 +141,18 @@ _MOVING: dict[str, type[arrays.Column]] = {
     "version": arrays.Bigints,
     "position": arrays.Bigints,
     "progress": arrays.Bytes,
+    "cost": arrays.Texts,
 }
+_JSON = frozenset({"references", "cost"})
+# So few facts behind the log, a version has caught up: it is never behind by less while much is going on.
+CAUGHT_UP = 1_000
 
 
 class LogRow(msgspec.Struct, frozen=True):
     """A notification in a list. `sealed` opens with the data key of `recipient`, beside (id, version, topic).
 
     Words of a fixed list are plain strings here: a newer release may already have written one that we do not know.
+    `cost` is a list of Money, as it stands in JSON.
     """
 
     notification: UUID
@@ -170,6 +188,7 @@ class LogRow(msgspec.Struct, frozen=True):
     clicks: int
     version: int
     position: int
+    cost: list[dict[str, str]]
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -205,16 +224,21 @@ class _Folded(msgspec.Struct):
 
 
 class NotificationLog:
-    """The view (ledger.follower.View)."""
+    """The view (ledger.follower.View); `caught_up` says how few facts behind the log it may be shown."""
 
     name = "notification_log"
-    version = 1
+    version = 2
+
+    def __init__(self, *, caught_up: int = CAUGHT_UP) -> None:
+        self._caught_up = caught_up
+        self._is_shown = False
 
     async def create(self, connection: AsyncConnection[Any]) -> None:
-        """Make the tables unless they are there."""
-        row = await (await connection.execute(_EXISTS)).fetchone()
-        if row is None or not row[0]:
-            await connection.execute(_CREATE, prepare=False)
+        """Make the tables unless they are there; those of the version before are shown until these have caught up."""
+        ((is_there, has_before),) = await (await connection.execute(_EXISTS)).fetchall()
+        if not is_there:
+            await connection.execute(_CREATE_TABLES, prepare=False)
+            await connection.execute(_SHOW_BEFORE if has_before else _SHOW, prepare=False)
 
     async def fold(self, connection: AsyncConnection[Any], facts: Sequence[Recorded]) -> None:
         """Bring the rows up to date; BrokenStreamError when a notification's facts do not follow each other."""
@@ -224,6 +248,17 @@ class NotificationLog:
         for recorded in ours:
             folded[recorded.originator_id] = _next(folded.get(recorded.originator_id), recorded)
         await _write(connection, folded)
+        if not self._is_shown and facts:
+            await self._show(connection, facts[-1].position or 0)
+
+    async def _show(self, connection: AsyncConnection[Any], position: int) -> None:
+        """Show this version from now on, if it has caught up: in the commit that brings it there."""
+        ((self._is_shown,),) = await (await connection.execute(_IS_SHOWN)).fetchall()
+        if self._is_shown:
+            return
+        ((behind,),) = await (await connection.execute(_BEHIND, (position, self._caught_up), binary=True)).fetchall()
+        if behind < self._caught_up:
+            await connection.execute(_SHOW, prepare=False)
 
 
 async def _begun_before(connection: AsyncConnection[Any], streams: Collection[UUID]) -> dict[UUID, _Folded]:
@@ -295,6 +330,7 @@ def _moving(state: State, status: Status, position: int) -> tuple[Any, ...]:
         state.version,
         position,
         _encode(_Progress(*(getattr(state, name) for name in _Progress.__struct_fields__))),
+        _encode(state.cost).decode(),
     )
 
 
@@ -349,16 +385,22 @@ def _given(names: Sequence[str]) -> sql.Composed:
     return unnest.format(sql.SQL(", ").join(sql.SQL("%b") for _ in names), _names(names))
 
 
+def _value(name: str) -> sql.Composed:
+    """Compose the value of a column: JSON comes as text."""
+    value = sql.SQL("n.{}").format(sql.Identifier(name))
+    return value + sql.SQL("::jsonb") if name in _JSON else value
+
+
 def _insert() -> sql.Composed:
     names = [*_FIXED, *_MOVING]
-    values = [sql.SQL('"references"::jsonb') if name == "references" else sql.Identifier(name) for name in names]
-    insert = sql.SQL("INSERT INTO views.notification_log_v1 ({}) SELECT {} FROM {}")
+    values = [_value(name) for name in names]
+    insert = sql.SQL("INSERT INTO views.notification_log_v2 ({}) SELECT {} FROM {}")
     return insert.format(_names(names), sql.SQL(", ").join(values), _given(names))
 
 
 def _update() -> sql.Composed:
-    sets = sql.SQL(", ").join(sql.SQL("{0} = n.{0}").format(sql.Identifier(name)) for name in _MOVING)
-    update = sql.SQL("UPDATE views.notification_log_v1 l SET {} FROM {} WHERE l.notification = n.notification")
+    sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), _value(name)) for name in _MOVING)
+    update = sql.SQL("UPDATE views.notification_log_v2 l SET {} FROM {} WHERE l.notification = n.notification")
     return update.format(sets, _given(["notification", *_MOVING]))
 
 

@@ -17,13 +17,14 @@ import uvloop
 from handlers.deliver import Deliver
 from handlers.ingest import Ingest
 from handlers.intake import Result, TakeIn
+from handlers.spending import Spending
 from handlers.worker import Worker
 from ledger.policy import AllowList
 from ledger.values import Channel, Personal
 from ops.logs import configure
 from ops.process import stop_on_signals
 from ops.settings import load
-from ops.wiring import Parts, open_route, parts
+from ops.wiring import Parts, open_route, parts, prices_of
 from templates.rendering import Rendered, Renderer
 
 _log = structlog.get_logger("tests.worker")
@@ -82,7 +83,8 @@ async def _delivering_on(
 ) -> AsyncIterator[None]:
     route = await open_route(channel, given.settings, given.ledger, deadline=deadline)
     allowed = AllowList(given.settings.allow_list(), given.settings.countries())
-    deliver = Deliver(given.ledger, renderer, route, allowed=allowed, metrics=given.metrics)
+    spending = Spending(prices_of(given.settings), given.settings.caps(), route.channel)
+    deliver = Deliver(given.ledger, renderer, route, allowed=allowed, metrics=given.metrics, spending=spending)
     worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, lease=lease)
     task = asyncio.create_task(worker.run())
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,6 +18,7 @@ from ledger.values import (
     Accepted,
     Category,
     Channel,
+    Cost,
     DoubtPolicy,
     Fallback,
     InDoubt,
@@ -144,6 +146,7 @@ def _intent(now: datetime) -> n.Intent:
         template_version="t" * 16,
         locale="en",
         deadline_at=now + timedelta(seconds=10),
+        cost=Cost(amount=Decimal("0.0083"), currency="USD", units=1),
     )
 
 

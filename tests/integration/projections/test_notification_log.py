@@ -87,6 +87,7 @@ def row_of(stream: UUID, state: n.State, position: int) -> LogRow:
         clicks=sum(attempt.clicks for attempt in attempts),
         version=state.version,
         position=position,
+        cost=[{"amount": str(money.amount), "currency": money.currency} for money in state.cost],
     )
 
 
@@ -188,12 +189,49 @@ async def test_no_index_holds_a_column_that_changes(store: Store, connection: As
     for part in (facts[:1], facts[1:]):
         async with connection.transaction():
             await VIEW.fold(connection, part)
-        told = await connection.execute("SELECT to_jsonb(l) FROM views.notification_log_v1 l")
+        told = await connection.execute("SELECT to_jsonb(l) FROM views.notification_log_v2 l")
         rows.append((await told.fetchall())[0][0])
     indexed = await connection.execute(
         "SELECT DISTINCT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
-        "AND a.attnum = ANY (i.indkey) WHERE i.indrelid = 'views.notification_log_v1'::regclass"
+        "AND a.attnum = ANY (i.indkey) WHERE i.indrelid = 'views.notification_log_v2'::regclass"
     )
     changing = {column for column, value in rows[1].items() if rows[0][column] != value}
     assert {"status", "changed_at"} <= changing
     assert changing.isdisjoint(name for (name,) in await indexed.fetchall())
+
+
+ONE_VERSION_BACK = """
+ALTER TABLE views.notification_log_v2 RENAME TO notification_log_v1;
+ALTER TABLE views.notification_log_reference_v2 RENAME TO notification_log_reference_v1;
+ALTER TABLE views.notification_log_status_v2 RENAME TO notification_log_status_v1;
+DROP VIEW views.notification_log;
+ALTER TABLE views.notification_log_v1 DROP COLUMN cost;
+CREATE VIEW views.notification_log AS SELECT * FROM views.notification_log_v1;
+DELETE FROM ledger.follower;
+"""
+
+
+async def test_i12_a_new_version_is_filled_beside_the_one_before_which_is_shown_until_then(
+    store: Store, connection: AsyncConnection[Any]
+):
+    lives = [Life(await store.now()).live("attempt", "accepted", "delivered") for _ in range(5)]
+    await write_interleaved(store, lives)
+    facts = await recorded_after(store, 0)
+    async with connection.transaction():
+        await VIEW.fold(connection, facts)
+    streams = [life.stream for life in lives]
+    before = await rows_of(connection, streams)
+    await connection.execute(ONE_VERSION_BACK)
+
+    new = NotificationLog(caught_up=3)
+    async with connection.transaction():
+        await new.create(connection)
+    shown = await rows_of(connection, streams)
+    assert {stream: msgspec.structs.replace(row, cost=[]) for stream, row in before.items()} == shown
+    async with connection.transaction():
+        await new.fold(connection, facts[:6])
+    assert await rows_of(connection, streams) == shown
+    async with connection.transaction():
+        await new.fold(connection, facts[6:])
+    assert await rows_of(connection, streams) == before == await expected_rows(store, streams)
+    assert all(row.cost for row in before.values())

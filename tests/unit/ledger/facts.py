@@ -1,12 +1,13 @@
 """One fact of each topic with every field set, as the golden files hold them."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from ledger import notification as n
 from ledger import operations, recipient, suppression
-from ledger.values import Category, Channel, DoubtPolicy, Lane, Personal
+from ledger.values import Category, Channel, Cost, DoubtPolicy, Lane, Personal
 
 STREAM = UUID("019e0000-0000-7000-8000-000000000001")
 ATTEMPT = UUID("0a0b0c0d-0000-4000-8000-000000000002")
@@ -61,6 +62,7 @@ FACTS: dict[str, Any] = {
         digest=KEY,
         deadline_at=_LATER,
         because="first",
+        cost=Cost(amount=Decimal("0.0166"), currency="USD", units=2),
     ),
     "notification.device_skipped": n.DeviceSkipped(**_ALL, address_hash="ef" * 16, rule="no_usable_address"),
     "notification.dispatched": n.Dispatched(**_ALL, attempt=ATTEMPT, provider="ses", reference="0100-ses"),

@@ -8,6 +8,7 @@ from ledger import notification as n
 from ledger.values import (
     Category,
     Channel,
+    Cost,
     DoubtPolicy,
     InDoubt,
     Lane,
@@ -72,7 +73,9 @@ def wanted(**changes: Any) -> Wanted:
     return Wanted(**fields | changes)
 
 
-def intent(attempt: UUID = FIRST, *, digest: bytes = DIGEST, deadline: float = 10) -> n.Intent:
+def intent(
+    attempt: UUID = FIRST, *, digest: bytes = DIGEST, deadline: float = 10, cost: Cost | None = None
+) -> n.Intent:
     return n.Intent(
         attempt=attempt,
         provider="ses",
@@ -81,6 +84,7 @@ def intent(attempt: UUID = FIRST, *, digest: bytes = DIGEST, deadline: float = 1
         template_version="v1",
         locale="en",
         deadline_at=at(deadline),
+        cost=cost,
     )
 
 

@@ -1,13 +1,15 @@
 """One request after the other: start_attempt, settle with each outcome in each state, backoff, the doubt's window."""
 
 from datetime import timedelta
+from decimal import Decimal
+from uuid import UUID
 
 import msgspec
 import pytest
 
 from ledger import notification as n
 from ledger.status import Evidence, Status
-from ledger.values import Accepted, Category, DoubtPolicy, InDoubt, Outcome, Postponed, Refused, ReportKind
+from ledger.values import Accepted, Category, Cost, DoubtPolicy, InDoubt, Money, Outcome, Postponed, Refused, ReportKind
 from tests.unit.ledger.samples import (
     DIGEST,
     FIRST,
@@ -232,3 +234,31 @@ def test_the_wait_doubles_up_to_a_cap_and_is_spread_over_its_upper_half(
 ):
     waits = [n.backoff(category, attempts, jitter=jitter) for jitter in (0.0, 0.5, 1.0)]
     assert waits == [timedelta(seconds=longest * share) for share in (0.5, 0.75, 1.0)]
+
+
+def cents(amount: str, currency: str = "USD") -> Cost:
+    return Cost(amount=Decimal(amount), currency=currency, units=1)
+
+
+def attempted(state: n.State, attempt: UUID, cost: Cost | None, outcome: Outcome, *, seconds: float) -> n.State:
+    state = then(state, n.start_attempt(state, intent(attempt, cost=cost), origin(seconds)))
+    return settled(state, outcome, seconds=seconds + 1, attempt=attempt)
+
+
+def test_a_notification_costs_what_its_attempts_cost_that_nobody_has_certainly_refused():
+    state = attempted(given(requested()), FIRST, cents("0.10"), Postponed("throttled"), seconds=0)
+    assert state.cost == ()
+    state = attempted(state, SECOND, cents("0.10"), InDoubt("read_timeout"), seconds=60)
+    assert state.cost == (Money(amount=Decimal("0.10"), currency="USD"),)
+    state = attempted(state, THIRD, cents("0.0083"), Accepted("ref-1"), seconds=3600)
+    assert state.cost == (Money(amount=Decimal("0.1083"), currency="USD"),)
+
+
+def test_what_was_priced_in_two_currencies_is_not_added_up_and_what_has_no_price_costs_nothing():
+    state = attempted(given(requested()), FIRST, cents("0.10", "USD"), InDoubt("read_timeout"), seconds=0)
+    state = attempted(state, SECOND, cents("0.07", "EUR"), InDoubt("read_timeout"), seconds=3600)
+    state = attempted(state, THIRD, None, Accepted("ref-1"), seconds=7200)
+    assert [(money.currency, money.amount) for money in state.cost] == [
+        ("EUR", Decimal("0.07")),
+        ("USD", Decimal("0.10")),
+    ]
