@@ -25,7 +25,8 @@ from ops.logs import configure
 from ops.migrations import migrate as bring_up_to_date
 from ops.secrets import SCOPES, secrets_in
 from ops.settings import DOTENV, Settings, described, load, require
-from ops.wiring import PROVIDERS, ROLES, Parts, catalogue_of, parts, pauses_of
+from ops.wiring import PROVIDERS, ROLES, Parts, catalogue_of, parts, pauses_of, prices_of
+from providers.pricing import describe as describe_prices
 from templates.catalogue import describe
 from templates.declarations import CatalogueError
 from templates.envelope import MessageRejectedError, UnknownMessageError
@@ -283,6 +284,15 @@ def check(file: Path | None) -> None:
     """Check a catalogue, ours by default, with its templates, and say what each message makes."""
     given = _settings()
     for line in describe(catalogue_of(given, file), channels=given.served()):
+        click.echo(line)
+
+
+@main.command("prices")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+def prices_(file: Path | None) -> None:
+    """Check a price list (that of PRICES, else the one that is shipped) against SPEND_CAPS, and say what it says."""
+    given = _settings()
+    for line in describe_prices(prices_of(msgspec.structs.replace(given, prices=str(file)) if file else given)):
         click.echo(line)
 
 

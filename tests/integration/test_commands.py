@@ -164,3 +164,16 @@ async def test_a_pause_of_nothing_and_of_what_is_not_there_is_one_clear_line(ser
     assert (code, "name a type, a channel or a provider, or else say --all" in said) == (2, True)
     code, said = await _said(service, "pause", "--type", "order_shiped", *why)
     assert (code, said) == (1, "Error: nothing is known by this type: a pause of it would stop nothing\n")
+
+
+async def test_a_price_list_is_checked_against_the_caps(service: Service, tmp_path: Path):
+    code, said = await _said(service, "prices", SPEND_CAPS="sms=10 USD")
+    assert code == 0, said
+    assert "ses: 0.0001 USD each\n" in said
+    code, said = await _said(service, "prices", SPEND_CAPS="sms=10 EUR, email=1 USD")
+    assert (code, said) == (1, "Error: settings: SPEND_CAPS: sms is capped in EUR, and the price list is in USD\n")
+    wrong = tmp_path / "prices.yaml"
+    wrong.write_text("currency: USD\nproviders:\n  ses: {each: 0.1}\n")
+    code, said = await _said(service, "prices", str(wrong))
+    assert code == 1
+    assert said.count("PRICES: ") == 4, said

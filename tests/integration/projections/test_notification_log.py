@@ -221,7 +221,7 @@ async def test_i12_a_new_version_is_filled_beside_the_one_before_which_is_shown_
         await VIEW.fold(connection, facts)
     streams = [life.stream for life in lives]
     before = await rows_of(connection, streams)
-    await connection.execute(ONE_VERSION_BACK)
+    await connection.execute(ONE_VERSION_BACK, prepare=False)
 
     new = NotificationLog(caught_up=3)
     async with connection.transaction():
