@@ -15,6 +15,7 @@ from ledger import notification as n
 from ledger.ids import is_standing
 from ledger.mapping import FactMapper, Recorded, of_notification
 from ledger.notification import AttemptFailed, AttemptInDoubt, AttemptStarted, Dispatched, NotificationFact
+from ledger.operations import Operations, Paused, Resumed, evolve
 from ledger.status import Status
 from ledger.suppression import Listed
 from providers.fakes.fcm_log import Push
@@ -96,7 +97,15 @@ class Audit:
 
     def violations(self) -> list[str]:
         """Everything that breaks a promise, in words; empty = sound."""
-        checks = (self._order(), self._origin(), self._attempts(), self._sent(), self._suppressed(), self._agenda())
+        checks = (
+            self._order(),
+            self._origin(),
+            self._attempts(),
+            self._sent(),
+            self._suppressed(),
+            self._paused(),
+            self._agenda(),
+        )
         return [fault for check in checks for fault in check]
 
     def _order(self) -> Iterator[str]:
@@ -160,6 +169,19 @@ class Audit:
                     fact.address_hash, sys.maxsize
                 ):
                     yield f"I7 {stream}: an attempt after its address was suppressed"
+
+    def _paused(self) -> Iterator[str]:
+        facts = [recorded for stream in (*self.streams.values(), *self.standing.values()) for recorded in stream]
+        operations = Operations(stream=UUID(int=0))
+        for recorded in sorted(facts, key=lambda each: each.position or 0):
+            fact: Any = recorded.fact
+            if isinstance(fact, Paused | Resumed):
+                operations = evolve(operations, fact)
+            elif isinstance(fact, AttemptStarted):
+                requested = self.states[recorded.originator_id].requested
+                about = (requested.type, requested.channel)
+                if operations.stopping(*about) or fact.provider in operations.stopped_providers(*about):
+                    yield f"I7 {recorded.originator_id}: an attempt while it was paused"
 
     def _agenda(self) -> Iterator[str]:
         for stream, state in self.states.items():

@@ -43,6 +43,7 @@ STREAMS = (
 )
 # Our own waiting is no fact: a row that waits stands in the agenda alone.
 WAITING = "SELECT count(*) FROM ledger.agenda WHERE wait_until > now() + interval '10 seconds'"
+CLAIM = "UPDATE ledger.agenda SET owner = %s, claims = 1, lease_until = now() + '1 minute' WHERE notification = %s"
 IN_ORDER = """
 SELECT topic FROM ledger.stored_events
 WHERE topic IN ('operations.paused', 'operations.resumed', 'notification.attempt_started') ORDER BY notification_id
@@ -113,9 +114,13 @@ async def asked_for(database: Database, *types: str) -> None:
 ADDRESS = {"OrderShippedEvent": "userEmail", "PasswordResetRequestedEvent": "emailAddress"}
 
 
-async def handle(deliver: Deliver, loaded: Loaded) -> None:
+async def handle(deliver: Deliver, loaded: Loaded, *, held_by: Connection | None = None) -> None:
+    """Handle a notification as a worker would; its row is claimed for it where a connection is given."""
+    owner = uuid4()
+    if held_by is not None:
+        await held_by.execute(CLAIM, (owner, loaded.stream))
     claim = Claim(loaded.stream, 1, loaded.state.version, loaded.state.requested.lane)
-    await deliver.handle(Lease(claim, uuid4(), time.monotonic() + 60), loaded, asyncio.Event())
+    await deliver.handle(Lease(claim, owner, time.monotonic() + 60), loaded, asyncio.Event())
 
 
 async def test_i07_what_was_read_before_a_pause_is_not_sent_after_it(
@@ -183,6 +188,23 @@ async def test_i13_a_pause_that_ended_while_nobody_delivered_keeps_nothing_waiti
     await pauses.end(begun.pause.pause, **WHY)
     async with running_ledger(database.url) as restarted, delivering(restarted, fake):
         await until(lambda: len(fake.requests) == 1, "the mail")
+
+
+async def test_i13_what_is_made_to_wait_by_a_pause_that_has_ended_meanwhile_is_woken(
+    ledger: Ledger, pauses: Pauses, database: Database, fake: FakeSes, application: Connection
+):
+    """It was read before the end of the pause, and laid down after all that waited had been woken."""
+    begun = await pauses.begin(SHIPPED, **WHY)
+    await asked_for(database, "OrderShippedEvent")
+    ((stream,),) = await rows(application, STREAMS)
+    before = await read(ledger, stream)
+    await pauses.end(begun.pause.pause, **WHY)
+    async with deliverer(ledger, fake) as deliver:
+        await deliver.admit(1)
+        await handle(deliver, before, held_by=application)
+        assert count(database.url, WAITING) == 1
+        await deliver.admit(1)
+        assert count(database.url, WAITING) == 0
 
 
 async def test_of_a_paused_channel_little_is_claimed_and_each_row_once(

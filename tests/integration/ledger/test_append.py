@@ -8,6 +8,8 @@ from uuid import UUID, uuid4
 import msgspec
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ledger.decision import Reference, Take
 from ledger.errors import LedgerError, Refusal, UnstorableError
@@ -160,6 +162,36 @@ async def test_a_quota_that_one_decision_takes_from_twice_counts_both(store: Sto
     assert await store.append([Encoded(facts=stored(new_id()), takes=takes)]) == {}
     assert await store.append([Encoded(facts=stored(new_id()), takes=takes)]) == {0: Refusal.QUOTA}
     assert await value(application, "SELECT used FROM ledger.quota") == 8
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    batches=st.lists(
+        st.lists(st.tuples(st.integers(-4, 9), st.sampled_from([5, 10, 1_000]), st.booleans()), min_size=1, max_size=6),
+        min_size=1,
+        max_size=4,
+    )
+)
+async def test_i20_whatever_a_batch_takes_and_gives_back_it_ends_as_if_one_came_after_the_other(
+    store: Store, application: Connection, batches: list[list[tuple[int, int, bool]]]
+):
+    """Takes of (amount, limit, also from a second quota); what fits together is taken together, which nobody sees."""
+    keys = [uuid4().hex, uuid4().hex]
+    used = dict.fromkeys(keys, 0)
+    for batch in batches:
+        expected, decisions = {}, []
+        for number, (amount, limit, both) in enumerate(batch):
+            mine = keys if both else keys[:1]
+            decisions.append(
+                Encoded(facts=stored(new_id()), takes=[_take(amount, limit=limit, key=key) for key in mine])
+            )
+            if any(used[key] + amount > limit for key in mine):
+                expected[number] = Refusal.QUOTA
+            else:
+                used |= {key: used[key] + amount for key in mine}
+        assert await store.append(decisions) == expected
+    found = await rows(application, "SELECT key, used FROM ledger.quota WHERE key = ANY(%s)", keys)
+    assert dict.fromkeys(keys, 0) | {key: int(amount) for key, amount in found} == used
 
 
 async def test_each_window_has_a_quota_of_its_own(store: Store):
