@@ -16,13 +16,17 @@ import pytest
 
 from ledger.values import Channel, Mail
 from ops import embedded
+from ops.settings import load as load_settings
+from ops.wiring import prices_of
 from templates.catalogue import CATALOGUE, load
 from templates.declarations import CatalogueError
 from templates.files import MESSAGES
 from templates.rendering import Renderer
 from tests.docs.pages import DOCS, blocks
 
-DEPLOY, SES, ADD = (DOCS / "how-to" / name for name in ("deploy.md", "ses-setup.md", "add-a-message.md"))
+DEPLOY, SES, ADD, CAPS = (
+    DOCS / "how-to" / name for name in ("deploy.md", "ses-setup.md", "add-a-message.md", "spend-caps.md")
+)
 
 
 def texts(page: Path, *words: str) -> list[str]:
@@ -125,6 +129,15 @@ def test_a_message_that_is_added_as_the_page_says_becomes_a_mail(tmp_path: Path)
     assert content.subject == "Your parcel is ready at High Street"
     assert "<p>Your parcel is ready at High Street.</p>" in content.html
     assert "Your parcel is ready at High Street." in content.text
+
+
+def test_the_prices_and_caps_of_the_page_go_together(tmp_path: Path):
+    (written,), (caps,) = texts(CAPS, "yaml"), texts(CAPS, "text")
+    path = tmp_path / "prices.yaml"
+    path.write_text(written)
+    settings = load_settings({"PRICES": str(path), "SPEND_CAPS": caps.strip().removeprefix("SPEND_CAPS=")}, dotenv=None)
+    assert prices_of(settings).currency == "USD"
+    assert len(settings.caps()) == 3
 
 
 def catalogue_with(folder: Path, more_data: str) -> Path:
