@@ -21,6 +21,8 @@ from ledger.policy import AllowList
 from ledger.status import Status
 from ledger.store import Encoded
 from ledger.values import Channel, Lane
+from ops.gauges import Gauges
+from projections.notification_log import NotificationLog
 from providers.fakes.ses import FakeSes
 from providers.fakes.smtp import FakeSmtp
 from providers.guard import Gate, Route
@@ -31,7 +33,7 @@ from templates.rendering import Renderer
 from tests.acceptance.audit import count
 from tests.acceptance.taking import take_in
 from tests.acceptance.traffic import message
-from tests.integration.ledger.parts import Connection, rows, running_ledger, value
+from tests.integration.ledger.parts import Connection, rows, running_ledger, set_aside_in, value
 from tests.support.postgres import Database
 from tests.support.service import reached, until
 
@@ -266,6 +268,22 @@ async def test_the_same_pause_twice_is_one_and_so_is_its_end(ledger: Ledger, pau
     assert await pauses.listed() == ()
     topics = [topic for (topic,) in await rows(application, IN_ORDER)]
     assert topics == ["operations.paused", "operations.resumed"]
+
+
+async def test_each_pause_in_force_is_shown_by_a_gauge(ledger: Ledger, pauses: Pauses):
+    registry = CollectorRegistry()
+    gauges = Gauges(registry, ledger.store._pool, ledger, set_aside_in(ledger.store), NotificationLog())
+
+    async def shown(**labels: str) -> float | None:
+        await gauges.refresh()
+        return registry.get_sample_value("notification_paused", {"type": "", "channel": "", "provider": ""} | labels)
+
+    assert await shown() is None
+    begun = await pauses.begin(Selector(channel=Channel.SMS, provider="smtp"), **WHY)
+    await pauses.begin(Selector(), **WHY)
+    assert (await shown(channel="sms", provider="smtp"), await shown()) == (1, 1)
+    await pauses.end(begun.pause.pause, **WHY)
+    assert (await shown(channel="sms", provider="smtp"), await shown()) == (None, 1)
 
 
 async def test_a_pause_of_what_is_not_there_is_refused_with_every_fault(pauses: Pauses):
