@@ -48,6 +48,7 @@ ROUTES = (
     dead_letters.replay_dead_letter,
     dead_letters.discard_dead_letter,
     callbacks.post_ses,
+    callbacks.post_twilio,
     receipts.post_receipt,
     health.liveness,
     health.readiness,

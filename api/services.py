@@ -22,7 +22,7 @@ Call = Request[Caller, None, State]
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the API is made of; `ses` reads what SES reports, `receipts` what apps do."""
+    """Everything that the API is made of; `ses` and `twilio` read what those report, `receipts` what apps do."""
 
     ledger: Ledger
     keys: Keys
@@ -33,6 +33,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     receive: Receive
     pauses: Pauses
     ses: Callbacks
+    twilio: Callbacks
     receipts: Receipts
     authenticator: Authenticator
     readiness: Readiness

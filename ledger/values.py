@@ -219,6 +219,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     suppresses: bool = False
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """What a provider says of a message, asked by its reference; `status` is its own word for it.
+
+    `report` is what its callback would have said. None: there will never be more, since it knows no such message.
+    """
+
+    status: str
+    report: Report | None = None
+
+
 def utc(moment: datetime) -> datetime:
     """Return an aware time in UTC; a naive one is a programming error."""
     if moment.tzinfo is None:

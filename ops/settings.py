@@ -132,6 +132,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "`*` = every one. Others end as suppressed."
         ),
     ] = "*"
+    twilio_account_sid: Annotated[str, Meta(description="The account at Twilio (AC…).")] = ""
+    twilio_auth_token: Annotated[
+        str,
+        Meta(
+            description="The account's auth token. Two during a rotation, separated by a comma, the new one first: "
+            "calls use the first, reports may be signed by either."
+        ),
+    ] = ""
+    twilio_base_url: Annotated[str, Meta(description="Another address of Twilio's API (a region, a fake).")] = ""
+    twilio_rate: Annotated[
+        float, Meta(description="SMS a second by Twilio, over all processes together; 0 = as many as it takes.", ge=0)
+    ] = 0
+    public_url: Annotated[
+        str,
+        Meta(
+            description="Where providers reach our API from outside (https://notifications.shop.example): goes out as "
+            "the address of reports, and their signatures are over it."
+        ),
+    ] = ""
     catalogue: Annotated[str, Meta(description="Another catalogue file than the one that is shipped.")] = ""
     templates: Annotated[str, Meta(description="Another folder of templates than the one that is shipped.")] = ""
     prices: Annotated[
@@ -166,6 +185,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Return RECIPIENT_ALLOW_LIST as a set."""
         return frozenset(entry.lower() for entry in _listed(self.recipient_allow_list))
 
+    def twilio_auth_tokens(self) -> list[str]:
+        """Return TWILIO_AUTH_TOKEN as a list, the one that calls use first."""
+        return _listed(self.twilio_auth_token)
+
     def served(self) -> frozenset[Channel]:
         """Return CHANNELS as a set."""
         return frozenset(Channel(name) for name in _listed(self.channels))
@@ -187,7 +210,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 REQUIRED: Mapping[str, Collection[str]] = {
     "api": ("database_url", "key_encryption_key", "jwt_issuer", "jwt_audience", "jwt_jwks_url"),
     "ingest": ("database_url", "key_encryption_key", "amqp_url"),
-    "deliver": ("database_url", "key_encryption_key", "installation", "recipient_allow_list", "aws_region"),
+    "deliver": ("database_url", "key_encryption_key", "installation", "recipient_allow_list"),
     "project": ("database_url", "key_encryption_key"),
     "maintain": ("database_url", "key_encryption_key"),
     "migrate": ("migration_database_url", "key_encryption_key", "installation"),
@@ -195,8 +218,15 @@ REQUIRED: Mapping[str, Collection[str]] = {
 }
 
 
-# What `deliver` cannot do without besides, where it serves a channel.
-REQUIRED_TO_SERVE: Mapping[Channel, Collection[str]] = {Channel.PUSH: ("fcm_credentials",)}
+# What a role cannot do without when CHANNELS names a channel.
+REQUIRED_FOR: Mapping[Channel, Mapping[str, Collection[str]]] = {
+    Channel.EMAIL: {"deliver": ("aws_region",)},
+    Channel.SMS: {
+        "api": ("twilio_auth_token", "public_url"),
+        "deliver": ("sms_sender", "twilio_account_sid", "twilio_auth_token", "public_url"),
+    },
+    Channel.PUSH: {"deliver": ("fcm_credentials",)},
+}
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -231,8 +261,8 @@ def load(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = 
 def require(settings: Settings, roles: Collection[str]) -> None:
     """Raise SettingsError that names every setting which these roles need and which is not there."""
     needed = {name for role in roles for name in REQUIRED[role]}
-    if "deliver" in roles:
-        needed |= {name for channel in settings.served() for name in REQUIRED_TO_SERVE.get(channel, ())}
+    for channel in settings.served():
+        needed |= {name for role in roles for name in REQUIRED_FOR.get(channel, {}).get(role, ())}
     missing = [name for name in Settings.__struct_fields__ if name in needed and not getattr(settings, name)]
     if missing:
         raise SettingsError([f"{name.upper()} is required" for name in missing])
@@ -246,7 +276,15 @@ def described() -> list[Described]:
             name.upper(),
             str(default),
             next(str(meta.description) for meta in get_args(hints[name]) if isinstance(meta, Meta)),
-            tuple(role for role, names in REQUIRED.items() if name in names),
+            (
+                *(role for role, names in REQUIRED.items() if name in names),
+                *(
+                    f"{role} ({channel})"
+                    for channel, roles in REQUIRED_FOR.items()
+                    for role, names in roles.items()
+                    if name in names
+                ),
+            ),
         )
         for name, default in zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True)
     ]
@@ -336,6 +374,8 @@ _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("amqp_url", _is_url("amqp", "amqps"), "must be an amqp:// or amqps:// URL"),
     ("jwt_jwks_url", _is_url("https", "http", "file"), "must be an https:// URL"),
     ("ses_endpoint_url", _is_url("https", "http"), "must be an https:// URL"),
+    ("twilio_base_url", _is_url("https", "http"), "must be an https:// URL"),
+    ("public_url", _is_url("https", "http"), "must be an https:// URL"),
     ("ses_certificate_origin", _is_url("https", "http"), "must be an https:// URL"),
     (
         "smtp_url",

@@ -62,6 +62,9 @@ from providers.ses_callbacks import SesCallbacks
 from providers.smtp import DEADLINE as SMTP_DEADLINE
 from providers.smtp import Smtp
 from providers.sns import Fetcher, Verifier
+from providers.twilio import DEADLINE as TWILIO_DEADLINE
+from providers.twilio import Twilio
+from providers.twilio_callbacks import TwilioCallbacks
 from templates.catalogue import Catalogue, load
 from templates.files import MESSAGES
 from templates.rendering import Renderer
@@ -157,6 +160,7 @@ async def open_route(
     """Open the providers of a channel in their order. A `deadline` takes the place of each provider's own."""
     open_gates: dict[Channel, Callable[[Settings, Connect, timedelta | None], Awaitable[list[Gate]]]] = {
         Channel.EMAIL: _email_gates,
+        Channel.SMS: _sms_gates,
         Channel.PUSH: partial(_push_gates, ledger.identity),
     }
     return Route(await open_gates[channel](settings, ledger.store.connection, deadline), failover=FAILOVER)
@@ -176,6 +180,18 @@ async def _email_gates(settings: Settings, connect: Connect, deadline: timedelta
         relay = await Smtp.open(settings.smtp_url, deadline=deadline or SMTP_DEADLINE)
         gates.append(Gate(relay, connect, rate=settings.smtp_rate or None))
     return gates
+
+
+async def _sms_gates(settings: Settings, connect: Connect, deadline: timedelta | None) -> list[Gate]:
+    twilio = await Twilio.open(
+        account_sid=settings.twilio_account_sid,
+        auth_token=settings.twilio_auth_tokens()[0],
+        public_url=settings.public_url,
+        base_url=settings.twilio_base_url or None,
+        deadline=deadline or TWILIO_DEADLINE,
+        max_connections=settings.delivery_slots,
+    )
+    return [Gate(twilio, connect, rate=settings.twilio_rate or None)]
 
 
 async def _push_gates(
@@ -368,6 +384,7 @@ class Roles:
                 receive=given.receive,
                 pauses=pauses_of(given),
                 ses=SesCallbacks(verifier),
+                twilio=TwilioCallbacks(public_url=settings.public_url, auth_tokens=settings.twilio_auth_tokens()),
                 receipts=FcmReceipts(given.ledger.identity, given.ledger.clock),
                 authenticator=Authenticator(
                     keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience, clock=given.ledger.clock

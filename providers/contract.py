@@ -2,12 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 import msgspec
 
-from ledger.values import Channel, Content, Mail, Outcome, PushMessage, Report, ReportKind, TextMessage
+from ledger.values import (
+    Answer,
+    Channel,
+    Content,
+    Mail,
+    Outcome,
+    Postponed,
+    PushMessage,
+    Report,
+    ReportKind,
+    TextMessage,
+)
 
 Kind = TypeVar("Kind", Mail, TextMessage, PushMessage)
 
@@ -66,6 +77,19 @@ class Provider(Protocol):
         ...
 
 
+@runtime_checkable
+class Answers(Provider, Protocol):
+    """A provider that can be asked, too, what became of a message that it took."""
+
+    async def ask(self, reference: str, *, notification: UUID, attempt: UUID) -> Answer | Postponed:
+        """Ask by the provider's own reference; Postponed when there is no answer now.
+
+        Takes at most the provider's `deadline`, keeps no `send` waiting, and never raises for anything the vendor or
+        network does.
+        """
+        ...
+
+
 class CallbackRefusedError(Exception):
     """The callback is not the vendor's, or cannot be read: answered 4xx. The text names the fault, no content."""
 
@@ -79,9 +103,10 @@ class Callbacks(Protocol):
 
     provider: str
 
-    async def read(self, body: bytes, headers: Mapping[str, str]) -> Sequence[Report]:
+    async def read(self, body: bytes, headers: Mapping[str, str], query: str = "") -> Sequence[Report]:
         """Verify a callback and return its reports, possibly none (a subscription that was confirmed).
 
+        Header names are looked up in any case; `query` is that of the URL, as it stood there.
         Raises CallbackRefusedError or CallbackUnavailableError.
         """
         ...

@@ -18,12 +18,17 @@ LONGEST_RETRY_AFTER = timedelta(days=1)
 
 
 class Line:
-    """Says of one call whether a connection was in its hand: from then on its bytes may have left."""
+    """Says of one call whether a connection was in its hand: from then on its bytes may have left.
 
-    __slots__ = ("held",)
+    `status` and `headers` (names in lower case) are the reply's, for an SDK whose errors have lost them.
+    """
+
+    __slots__ = ("headers", "held", "status")
 
     def __init__(self) -> None:
         self.held = False
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
 
 
 LINE: ContextVar[Line] = ContextVar("line")

@@ -15,7 +15,7 @@ class SesCallbacks:
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
 
-    async def read(self, body: bytes, headers: Mapping[str, str]) -> Sequence[Report]:  # noqa: ARG002 - the contract's
+    async def read(self, body: bytes, headers: Mapping[str, str], query: str = "") -> Sequence[Report]:  # noqa: ARG002 - the contract's
         envelope = await self._verifier.verify(body)
         match envelope.type:
             case "Notification":

@@ -6,7 +6,7 @@ from html import escape
 from aiohttp import web
 
 from providers.fakes.fcm_log import Push
-from providers.fakes.ses_inbox import page
+from providers.fakes.pages import page
 
 PAGE = 200
 KINDS = {"opened": "Open", "delivered": "Report as delivered"}

@@ -12,10 +12,11 @@ import msgspec
 import uvloop
 from aiohttp import web
 
+from providers.fakes.request_log import RequestLog
 from providers.fakes.serving import until_asked_to_end
 from providers.fakes.ses_events import event
 from providers.fakes.ses_inbox import Inbox
-from providers.fakes.ses_log import Request, RequestLog, SendEmail
+from providers.fakes.ses_log import Request, SendEmail
 from providers.fakes.sns import Seal, Topic
 
 TOPIC = "arn:aws:sns:eu-west-1:000000000000:ses-events"
@@ -69,7 +70,7 @@ MAGIC = {
 class FakeSes:
     """The server. `requests` has every request for a mail in order; `behaviour` overrules the magic recipients."""
 
-    def __init__(self, log: RequestLog, seal: Seal, *, behaviour: Behaviour | None = None) -> None:
+    def __init__(self, log: RequestLog[Request], seal: Seal, *, behaviour: Behaviour | None = None) -> None:
         self.behaviour = behaviour
         self.url = ""
         self.topic: Topic
@@ -96,7 +97,7 @@ class FakeSes:
         `log` is a file that the requests outlive the process in; `keep` is how many are kept whole, None = all.
         """
         seal = await asyncio.to_thread(Seal)
-        fake = cls(RequestLog(log, keep=keep), seal, behaviour=behaviour)
+        fake = cls(RequestLog(Request, log, keep=keep), seal, behaviour=behaviour)
         await fake._listen(host, port)
         fake.topic = Topic(topic, origin=fake.url, seal=seal, version=signature_version)
         if callback_url is not None:
@@ -106,7 +107,7 @@ class FakeSes:
         return fake
 
     @property
-    def log(self) -> RequestLog:
+    def log(self) -> RequestLog[Request]:
         """The log, for another fake whose mails the inbox shall show, too."""
         return self._log
 

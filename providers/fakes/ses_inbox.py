@@ -5,19 +5,11 @@ from html import escape
 
 from aiohttp import web
 
+from providers.fakes.pages import page
 from providers.fakes.ses_log import Request
 
 PAGE = 200
 KINDS = {"open": "Open", "click": "Click", "complaint": "Complaint"}
-STYLE = """
-body { font: 16px/1.5 system-ui; margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
-table { width: 100%; border-collapse: collapse }
-td, th { text-align: left; padding: .3rem; border-bottom: 1px solid #ccc }
-iframe { width: 100%; height: 30rem; border: 1px solid #ccc }
-pre { white-space: pre-wrap }
-form { display: inline }
-"""
-PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; form-action 'self'; base-uri 'none'"
 # A mail is a stranger's text: it runs nothing, fetches nothing, and its links open elsewhere.
 MAIL_POLICY = (
     "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -104,11 +96,3 @@ def mail(request: Request) -> str:
     events = f"<p>Send an event: {buttons}</p>" if request.reports else ""
     top = f'<p><a href="/inbox">Inbox</a></p><table>{rows}</table>{events}'
     return f"{top}<h2>HTML</h2>{frame}{plain}"
-
-
-def page(title: str, content: str) -> web.Response:
-    html = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-        f"<h1>{escape(title)}</h1>{content}</html>"
-    )
-    return web.Response(text=html, content_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY})

@@ -16,9 +16,10 @@ from typing import Self
 import msgspec
 import uvloop
 
+from providers.fakes.request_log import RequestLog
 from providers.fakes.serving import until_asked_to_end
 from providers.fakes.ses import SANDBOX
-from providers.fakes.ses_log import Body, Destination, Message, Request, RequestLog, SendEmail, Simple, Text
+from providers.fakes.ses_log import Body, Destination, Message, Request, SendEmail, Simple, Text
 
 NAME = "relay.sandbox.example"
 LARGEST_MAIL = 40 * 1024 * 1024
@@ -62,7 +63,12 @@ class FakeSmtp:
     """
 
     def __init__(
-        self, log: RequestLog, *, tls: ssl.SSLContext | None, login: tuple[str, str] | None, behaviour: Behaviour | None
+        self,
+        log: RequestLog[Request],
+        *,
+        tls: ssl.SSLContext | None,
+        login: tuple[str, str] | None,
+        behaviour: Behaviour | None,
     ) -> None:
         self.behaviour = behaviour
         self.tls = tls
@@ -81,12 +87,12 @@ class FakeSmtp:
         host: str = "127.0.0.1",
         port: int = 0,
         *,
-        log: RequestLog | None = None,
+        log: RequestLog[Request] | None = None,
         tls: ssl.SSLContext | None = None,
         login: tuple[str, str] | None = None,
         behaviour: Behaviour | None = None,
     ) -> Self:
-        fake = cls(log or RequestLog(), tls=tls, login=login, behaviour=behaviour)
+        fake = cls(log or RequestLog(Request), tls=tls, login=login, behaviour=behaviour)
         fake._server = await asyncio.start_server(fake._serve, host, port)
         fake.port = fake._server.sockets[0].getsockname()[1]
         fake.url = f"smtp://{host}:{fake.port}" + ("" if tls else "?starttls=off")
@@ -315,7 +321,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     fake = await FakeSmtp.start(
         arguments.host,
         arguments.port,
-        log=RequestLog(keep=arguments.keep),
+        log=RequestLog(Request, keep=arguments.keep),
         behaviour=Behaviour(delay=timedelta(milliseconds=arguments.delay)) if arguments.delay else None,
     )
     await until_asked_to_end(fake.url)

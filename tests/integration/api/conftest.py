@@ -34,11 +34,14 @@ from providers.fakes.sns import Seal
 from providers.fcm_receipts import FcmReceipts
 from providers.ses_callbacks import SesCallbacks
 from providers.sns import Fetcher, Verifier
+from providers.twilio_callbacks import TwilioCallbacks
 from templates.catalogue import Catalogue, load
 from tests.integration.api.tokens import AUDIENCE, ISSUER, KEYS, token
 from tests.integration.api.topic import ARN, SignedTopic
 from tests.support.postgres import IDENTITY_KEY, KEY_ENCRYPTION_KEY, Database
 
+PUBLIC_URL = "https://notifications.acme.example"
+TWILIO_TOKENS = ("the new token", "the old token")
 EVERYTHING = "notifications:write notifications:read notifications:act pii:read recipients:write operations"
 
 
@@ -112,6 +115,7 @@ async def services(database: Database, topic: SignedTopic, catalogue: Catalogue)
             receipts=FcmReceipts(identity, ledger.clock),
             pauses=Pauses(ledger, types=catalogue.kinds, providers={"ses", "smtp"}),
             ses=SesCallbacks(Verifier(topics=[ARN], fetch=Fetcher(session), origin=topic.url)),
+            twilio=TwilioCallbacks(public_url=PUBLIC_URL, auth_tokens=TWILIO_TOKENS),
             authenticator=Authenticator(StaticKeys(KEYS), issuer=ISSUER, audience=AUDIENCE, clock=ledger.clock),
             readiness=Readiness({"database": database_check(database.url)}),
             metrics=metrics,

@@ -1,10 +1,12 @@
 import asyncio
-from uuid import uuid4
+from urllib.parse import urlencode
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from twilio.request_validator import RequestValidator
 
-from tests.integration.api.conftest import Service
+from tests.integration.api.conftest import PUBLIC_URL, TWILIO_TOKENS, Service
 from tests.integration.api.deliveries import posted, sent
 from tests.integration.api.topic import ARN
 
@@ -92,3 +94,63 @@ async def test_i09_our_own_trouble_is_never_the_providers(service: Service, monk
 async def test_a_callback_of_the_largest_size_is_read_and_a_larger_one_refused(service: Service):
     assert (await post(service, b"x" * 256 * 1024)).status_code == 403
     assert (await post(service, b"x" * 2 * 1024 * 1024)).status_code == 413
+
+
+# -- Twilio ----------------------------------------------------------------------------------------------------------
+
+SID = f"SM{'1' * 32}"
+
+
+async def post_status(
+    service: Service, stream: UUID, attempt: UUID, *, token: str = TWILIO_TOKENS[0], **changes: str
+) -> httpx.Response:
+    """Post as Twilio does: a form, signed over the public URL, which is not the one that it comes in by."""
+    form = {"MessageSid": SID, "MessageStatus": "delivered", "To": "+447700900123"} | changes
+    path = f"/callbacks/twilio?{urlencode({'notification': str(stream), 'attempt': str(attempt)})}"
+    signature = RequestValidator(token).compute_signature(PUBLIC_URL + path, form)
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+        return await client.post(path, data=form, headers={"X-Twilio-Signature": signature})
+
+
+@pytest.mark.parametrize("token", TWILIO_TOKENS)
+async def test_i09_a_status_of_twilio_is_answered_when_it_is_on_disk(service: Service, token: str):
+    stream = await posted(service.client)
+    attempt = await sent(service.ledger, stream, reference=SID)
+    reply = await post_status(service, stream, attempt, token=token)
+    assert (reply.status_code, reply.content) == (204, b"")
+    loaded = await service.ledger.load(stream)
+    assert loaded is not None
+    assert loaded.state.status == "delivered"
+
+
+async def test_i08_each_status_of_twilio_is_a_fact_and_its_repetition_none(service: Service):
+    stream = await posted(service.client)
+    attempt = await sent(service.ledger, stream, reference=SID)
+    for status in ("sent", "delivered", "sent", "delivered", "read"):
+        assert (await post_status(service, stream, attempt, MessageStatus=status)).status_code == 204
+    loaded = await service.ledger.load(stream)
+    assert loaded is not None
+    assert (loaded.state.status, await service.ledger.store.head()) == ("opened", 6)
+
+
+async def test_i09_a_status_of_twilio_that_matches_nothing_is_kept(service: Service):
+    assert (await post_status(service, uuid4(), uuid4())).status_code == 204
+    assert await service.services.set_aside.unmatched() == 1
+
+
+async def test_what_is_no_callback_of_twilio_is_refused_and_never_our_fault(service: Service):
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+        for content, headers in (
+            (b"", {}),
+            (b"MessageSid=SM1", {"X-Twilio-Signature": "x"}),
+            (b"%ff=%ff", {"Content-Type": "application/x-www-form-urlencoded"}),
+            (b"a=1&" * 1_000, {}),
+            (b"{}", {"Content-Type": "application/json"}),
+            (b"{", {"Content-Type": "application/json", "X-Twilio-Signature": "x"}),
+            (b"\xff" * 100, {"Content-Type": "multipart/form-data"}),
+        ):
+            for query in ("", "?bodySHA256=", "?notification=%ff&%00"):
+                reply = await client.post(f"/callbacks/twilio{query}", content=content, headers=headers)
+                assert (reply.status_code, reply.json()["type"]) == (403, "/problems/callback-refused"), content
+        assert (await client.post("/callbacks/twilio", content=b"x" * 2 * 1024 * 1024)).status_code == 413
+    assert service.services.metrics.refused_callbacks.labels("twilio")._value.get() == 21

@@ -122,9 +122,8 @@ class Http:
 
     async def read(self, talk: Talk, first: bytes) -> tuple[bytes, bytes] | None:
         head = first + await talk.reader.readuntil(b"\r\n\r\n")
-        length = next(
-            int(line.partition(b":")[2]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")
-        )
+        lengths = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+        length = int(lengths[0].partition(b":")[2]) if lengths else 0
         return head, await talk.reader.readexactly(length)
 
 

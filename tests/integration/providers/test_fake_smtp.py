@@ -15,15 +15,16 @@ import pytest
 
 from ledger.values import Accepted, InDoubt, Outcome, Postponed, Refused
 from providers.contract import Sending
+from providers.fakes.request_log import RequestLog
 from providers.fakes.ses import FakeSes
-from providers.fakes.ses_log import RequestLog
+from providers.fakes.ses_log import Request
 from providers.fakes.smtp import Behaviour, FakeSmtp
 from providers.smtp import Smtp
 from tests.integration.providers.vendors import DEADLINE, RELAY
 
 
 @asynccontextmanager
-async def relay(log: RequestLog | None = None) -> AsyncIterator[FakeSmtp]:
+async def relay(log: RequestLog[Request] | None = None) -> AsyncIterator[FakeSmtp]:
     fake = await FakeSmtp.start(log=log)
     try:
         yield fake
@@ -103,10 +104,10 @@ async def test_a_behaviour_overrules_the_magic_recipients():
 
 
 async def test_every_mail_is_kept_whole(tmp_path: Path):
-    with closing(RequestLog(tmp_path / "log")) as log:
+    with closing(RequestLog(Request, tmp_path / "log")) as log:
         async with relay(log) as fake:
             outcome = await outcome_at(fake.url, "jane@acme.example")
-    with closing(RequestLog(tmp_path / "log")) as again:
+    with closing(RequestLog(Request, tmp_path / "log")) as again:
         (request,) = again.requests
     assert outcome == Accepted(request.message_id)
     assert request.mail == fake.requests[0].mail
@@ -116,7 +117,7 @@ async def test_every_mail_is_kept_whole(tmp_path: Path):
 
 
 async def test_of_mails_beyond_what_is_kept_whole_the_recipients_stay():
-    async with relay(RequestLog(keep=1)) as fake:
+    async with relay(RequestLog(Request, keep=1)) as fake:
         for name in ("a", "b"):
             await outcome_at(fake.url, f"{name}@acme.example")
         assert [(request.to, bool(request.mail)) for request in fake.requests] == [
@@ -150,7 +151,7 @@ async def test_a_mail_that_nobody_reports_on_has_no_events(tmp_path: Path):
             assert reply.status == 404
     finally:
         await ses.stop()
-    with closing(RequestLog(tmp_path / "log")) as again:
+    with closing(RequestLog(Request, tmp_path / "log")) as again:
         assert (len(again.requests), again.unsettled) == (1, [])
 
 

@@ -8,11 +8,12 @@ from uuid import UUID
 import msgspec
 from google.auth.credentials import Credentials
 
-from ledger.values import InDoubt, Mail, Outcome, Postponed, PushMessage, Refused
+from ledger.values import InDoubt, Mail, Outcome, Postponed, PushMessage, Refused, TextMessage
 from providers.contract import Provider, Sending
 from providers.fcm import Fcm
 from providers.ses import Ses
 from providers.smtp import BUSY_PAUSE, Smtp
+from providers.twilio import Twilio
 from tests.integration.providers.stub import HTTP, SMTP, Speaker, http
 
 NOTIFICATION = UUID("0198c0de-0000-7000-8000-000000000001")
@@ -150,6 +151,71 @@ def ses_codes() -> list[tuple[str, bytes, Outcome]]:
     ]
 
 
+TWILIO_ACCOUNT = f"AC{'0' * 32}"
+TWILIO_SID = f"SM{'1' * 32}"
+
+
+async def open_twilio(endpoint: str, *, max_connections: int, hurried: bool) -> Provider:
+    return await Twilio.open(
+        account_sid=TWILIO_ACCOUNT,
+        auth_token="token",
+        public_url="https://notifications.acme.example",
+        base_url=endpoint,
+        max_connections=max_connections,
+        **(HURRIED if hurried else {}),
+    )
+
+
+def twilio_error(code: object, *, status: int = 400, **headers: str) -> bytes:
+    more = f"https://www.twilio.com/docs/errors/{code}"
+    return http(status, {"code": code, "message": "No.", "more_info": more, "status": status}, **headers)
+
+
+def twilio_codes() -> list[tuple[str, Answer, Outcome]]:
+    refused = [21211, 21214, 21217, 21265, 21266, 21408, 21602, 21610, 21612, 21614, 21617, 21619, 21635, 21658]
+    ours = [
+        (20003, 401),
+        (20005, 403),
+        (20403, 403),
+        (20404, 404),
+        (30002, 403),
+        *(
+            (code, 400)
+            for code in (20001, 20006, 20008, 20009, 20426, 21212, 21219, 21267, 21401, 21601, 21603, 21604, 21606)
+        ),
+        *(
+            (code, 400)
+            for code in (21607, 21608, 21609, 21659, 21660, 21661, 21701, 21702, 21703, 21704, 21705, 21712, 63038)
+        ),
+        (21999, 400),
+    ]
+    theirs = [(20429, 429), (14107, 429), (21611, 400), (21611, 429), (21730, 503), (30001, 400), (21999, 429)]
+    unknown = [(20500, 500), (20503, 503), (21999, 502)]
+    answers: list[tuple[str, bytes, Outcome]] = [
+        *((f"{code}", twilio_error(code), Refused(str(code))) for code in refused),
+        *(
+            (f"{code}-{status}", twilio_error(code, status=status), Postponed(str(code), ours=True))
+            for code, status in ours
+        ),
+        *((f"{code}-{status}", twilio_error(code, status=status), Postponed(str(code))) for code, status in theirs),
+        *((f"{code}-{status}", twilio_error(code, status=status), InDoubt(str(code))) for code, status in unknown),
+        ("bare-403", http(403, b"<html>"), Postponed("403", ours=True)),
+        ("bare-408", http(408, b"<html>"), Postponed("408")),
+        ("bare-429", http(429, b"\xff"), Postponed("429")),
+        ("bare-500", http(500, b"<html>"), InDoubt("500")),
+        ("bare-503", http(503, b"<html>"), InDoubt("503")),
+        ("redirect", http(302, b"", Location="/elsewhere"), Postponed("302", ours=True)),
+        ("text-for-a-code", twilio_error("+442071838750 is bad"), Postponed("400", ours=True)),
+        ("list-for-a-body", http(400, []), Postponed("400", ours=True)),
+        (
+            "problem-details",
+            http(400, {"type": "about:blank", "title": "No.", "status": 500, "code": 21211}),
+            Refused("21211"),
+        ),
+    ]
+    return [(name, Answer(reply), outcome) for name, reply, outcome in answers]
+
+
 # Each step with the replies that certainly leave the mail untaken: the step, the reply, ours or not, None = refused.
 SMTP_CODES: tuple[tuple[str, str, bool | None], ...] = (
     ("CONNECT", "421 4.3.2 Too many connections", False),
@@ -271,6 +337,13 @@ SENDING = Sending(
     content=Mail(sender="Acme <no-reply@acme.example>", subject="Grüße", html="<p>Hi</p>", text="Hi"),
 )
 
+TEXT = Sending(
+    notification=NOTIFICATION,
+    attempt=ATTEMPT,
+    address="+447700900123",
+    content=TextMessage(sender="+15005550006", text="Grüße: 123 456"),
+)
+
 SES = Vendor(
     name="ses",
     speaker=HTTP,
@@ -326,6 +399,37 @@ RELAY = Vendor(
     drip=(b"250-Ok\r\n", b"250-Still here\r\n"),
     # A pause for the breaker, and so no failure of the relay's.
     busy=Postponed("connections_busy", retry_after=BUSY_PAUSE),
+)
+
+TWILIO = Vendor(
+    name="twilio",
+    speaker=HTTP,
+    schemes=("http", "https"),
+    open=open_twilio,
+    sending=TEXT,
+    accepted=http(201, {"sid": TWILIO_SID, "status": "queued", "error_code": None, "price": None}),
+    reference=lambda _: TWILIO_SID,
+    codes=tuple(twilio_codes()),
+    cut_short=InDoubt,
+    garbage=(
+        http(201, b"<html>Welcome</html>"),
+        http(201, b""),
+        http(201, {}),
+        http(201, []),
+        http(201, b"null"),
+        http(201, {"sid": 5}),
+        http(201, {"sid": None}),
+        http(201, {"sid": f"{TWILIO_SID}\n"}),
+        http(201, {"sid": "CA" + "1" * 32}),
+        http(201, b'{"sid":"\xff"}'),
+        b"SMTP ready\r\n\r\n",
+        b"HTTP/1.1 201 Created\r\nContent-Length: -4\r\n\r\n{}",
+        b"HTTP/1.1 201 Created\r\nX-\xff\xfe: \xff\r\nContent-Length: 2\r\n\r\n{}",
+    ),
+    torn=(b"", b"HTTP/1.1 201 Created\r\nContent-", b"HTTP/1.1 201 Created\r\nContent-Length: 50\r\n\r\n{"),
+    drip=(b"HTTP/1.1 201 Created\r\n", b"X-Y: z\r\n"),
+    throttled=lambda headers: twilio_error(20429, status=429, **headers),
+    busy=Postponed("connect_timeout"),
 )
 
 
@@ -454,4 +558,4 @@ FCM = Vendor(
     busy=Postponed("connect_timeout"),
 )
 
-VENDORS = (SES, RELAY, FCM)
+VENDORS = (SES, RELAY, TWILIO, FCM)

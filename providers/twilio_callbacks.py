@@ -1,0 +1,113 @@
+"""What Twilio reports to us: its signature over the public URL, the form or JSON that it posts, the status in it."""
+
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+from uuid import UUID
+
+import msgspec
+from multidict import MultiDict
+from twilio.request_validator import SIGNATURE_HEADER, RequestValidator, add_port, remove_port
+
+from ledger.values import Report
+from providers.contract import CallbackRefusedError
+from providers.twilio import CALLBACK, MESSAGE_SID
+from providers.twilio_statuses import report_of
+
+# Twilio posts some twenty; each is a round of the signature.
+FIELDS_AT_MOST = 200
+ERROR_CODE = re.compile(r"\d{5}", re.ASCII)
+
+Fields = Mapping[str, object]
+
+
+class TwilioCallbacks:
+    """Reads what Twilio posts to `public_url` + `/callbacks/twilio`, signed by one of our auth tokens.
+
+    The signature is over the URL that Twilio was given and not over the one that a proxy made of it (Twilio, "Webhooks
+    security"); the ids in its query are covered by it.
+    """
+
+    provider = "twilio"
+
+    def __init__(self, *, public_url: str, auth_tokens: Sequence[str]) -> None:
+        self._url = f"{public_url.rstrip('/')}{CALLBACK}"
+        self._validators = [RequestValidator(token) for token in auth_tokens]
+
+    async def read(self, body: bytes, headers: Mapping[str, str], query: str = "") -> Sequence[Report]:
+        url = f"{self._url}?{query}" if query else self._url
+        if is_json(headers):
+            signed, fields = self._json(body, url), decoded(body)
+        else:
+            signed = fields = form(body)
+        if not self._is_signed(url, signed, headers.get(SIGNATURE_HEADER, "")):
+            raise CallbackRefusedError("the signature is not that of our auth token over the public URL")
+        return read(fields, dict(parse_qsl(query)))
+
+    def _json(self, body: bytes, url: str) -> MultiDict[str]:
+        """Check the body against the hash that the signed URL carries; of a JSON body nothing else is signed."""
+        given = parse_qs(urlsplit(url).query).get("bodySHA256", [""])[0]
+        if not hmac.compare_digest(sha256(body).hexdigest().encode(), given.lower().encode()):
+            raise CallbackRefusedError("bodySHA256 is not the hash of the body")
+        return MultiDict()
+
+    def _is_signed(self, url: str, signed: MultiDict[str], signature: str) -> bool:
+        """Whether any token signed it, with the port in the URL or without: Twilio does either."""
+        parts = urlsplit(url)
+        found = False
+        for validator in self._validators:
+            for signed_url in (add_port(parts), remove_port(parts)):
+                expected: str = validator.compute_signature(signed_url, signed)
+                found |= hmac.compare_digest(expected.encode(), signature.encode())
+        return found
+
+
+def is_json(headers: Mapping[str, str]) -> bool:
+    return headers.get("Content-Type", "").partition(";")[0].strip().lower() == "application/json"
+
+
+def form(body: bytes) -> MultiDict[str]:
+    """Return the fields of a form, empty ones too: they are signed as well."""
+    try:
+        return MultiDict(
+            parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=FIELDS_AT_MOST)
+        )
+    except ValueError:
+        raise CallbackRefusedError("the body is no form") from None
+
+
+def decoded(body: bytes) -> Fields:
+    try:
+        return msgspec.json.decode(body, type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise CallbackRefusedError("the body is no JSON object") from None
+
+
+def read(fields: Fields, ids: Mapping[str, str]) -> Sequence[Report]:
+    """Return the report of a callback that is Twilio's; raises CallbackRefusedError with every fault."""
+    sid, status = str(fields.get("MessageSid", "")), str(fields.get("MessageStatus", ""))
+    code = str(fields.get("ErrorCode") or "")
+    report = report_of(
+        sid,
+        status,
+        int(code) if ERROR_CODE.fullmatch(code) else 0,
+        notification=identifier(ids, "notification"),
+        attempt=identifier(ids, "attempt"),
+    )
+    faults = {
+        "MessageSid is missing or malformed": not MESSAGE_SID.fullmatch(sid),
+        "MessageStatus is missing or unknown": report is None,
+    }
+    if report is None or any(faults.values()):
+        raise CallbackRefusedError("; ".join(fault for fault, found in faults.items() if found))
+    return [report]
+
+
+def identifier(ids: Mapping[str, str], name: str) -> UUID | None:
+    """Return the id that we sent along in the URL, None when it is not there."""
+    try:
+        return UUID(ids[name])
+    except (KeyError, ValueError):
+        return None
