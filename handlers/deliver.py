@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import Counter
 
 from handlers.metrics import Metrics
+from handlers.receive import suppressed
 from handlers.spending import DAY, Priced, Spending, day_of
 from handlers.stopped import Stopped
 from handlers.worker import Lease, give_back
@@ -25,8 +26,8 @@ from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Suppress, judge
 from ledger.recipient import DropReason, drop_device
 from ledger.status import Evidence
-from ledger.values import Channel, Outcome, Personal, Postponed, Refused
-from providers.contract import Provider, Sending
+from ledger.values import Answer, Channel, Outcome, Personal, Postponed, Refused
+from providers.contract import Answers, Provider, Sending
 from providers.guard import Admission, Route, Token
 from templates.addresses import country_of
 from templates.rendering import Rendered, Renderer, RenderError
@@ -35,6 +36,8 @@ SET_ASIDE_AFTER = 5
 # What may pass between reading the monotonic clock and the provider's reading of ours.
 _MARGIN = timedelta(seconds=2)
 _INSIST_EVERY = 0.5
+# How long a question waits that got no answer.
+_ASK_AGAIN = timedelta(minutes=5)
 _BY = "deliver"
 
 _log = structlog.get_logger("handlers.deliver")
@@ -91,6 +94,8 @@ class Deliver:
             await self._record(lease, loaded, notification.overdue)
         elif notification.falls_back(loaded.state, origin.now):
             await self._fall_back(lease, loaded)
+        elif attempt := notification.to_inquire(loaded.state, origin.now):
+            await self._inquire(lease, loaded, attempt)
         elif not notification.sendable(loaded.state, origin.now):
             await self._record(lease, loaded, lambda _state, _at: ())
         elif self._is_paused(loaded):
@@ -197,6 +202,40 @@ class Deliver:
             }
             _log.error("spend_cap_reached", country=priced.country)
 
+    async def _inquire(self, lease: Lease, loaded: Loaded, attempt: Attempt) -> None:
+        """Ask the provider about an attempt that it has never reported on. A question changes nothing there: it takes
+        no token, and one that fails, or whose process dies, is asked again.
+        """
+        answer = await self._ask(loaded.stream, attempt)
+        self._metrics.inquiries.labels(self.channel.value, attempt.provider, _result(answer)).inc()
+        if isinstance(answer, Answer):
+            await self._record_answer(lease, loaded, attempt.id, answer)
+            return
+        code = answer.code
+        if notification.unanswered(loaded.state, attempt.id, code, _origin(loaded.now())):
+            await self._record(lease, loaded, lambda state, at: notification.unanswered(state, attempt.id, code, at))
+        else:
+            await give_back(self._ledger, lease, max(_ASK_AGAIN, answer.retry_after or _ASK_AGAIN))
+
+    async def _ask(self, stream: UUID, attempt: Attempt) -> Answer | Postponed:
+        provider = self._route.provider(attempt.provider)
+        if attempt.reference is None or not isinstance(provider, Answers):
+            return Answer("nobody to ask")
+        answer = await provider.ask(attempt.reference, notification=stream, attempt=attempt.id)
+        if isinstance(answer, Postponed):
+            self._alert(attempt.provider, answer)
+        return answer
+
+    async def _record_answer(self, lease: Lease, loaded: Loaded, attempt: UUID, answer: Answer) -> None:
+        """Record an answer as the report would have been, with the suppression that it brings."""
+
+        def decided(current: Loaded, now: datetime) -> Decision:
+            facts = notification.inquired(current.state, attempt, answer, _origin(now))
+            listed = suppressed(current, attempt, answer.report, _origin(now)) if facts and answer.report else ()
+            return Decision(facts=(*current.next(facts), *listed), settles=lease.owner)
+
+        await self._ledger.change(loaded.stream, decided, known=loaded)
+
     async def _fall_back(self, lease: Lease, loaded: Loaded) -> None:
         """Ask for a notification on the other channel: one decision over both, so that there is one or none."""
 
@@ -285,7 +324,11 @@ class Deliver:
             self._attempts[provider, name] = self._metrics.attempts.labels(self.channel.value, provider, name)
         self._attempts[provider, name].inc()
         self._metrics.attempt_seconds.labels(self.channel.value, provider).observe(seconds)
-        if isinstance(outcome, Postponed) and outcome.ours:
+        if isinstance(outcome, Postponed):
+            self._alert(provider, outcome)
+
+    def _alert(self, provider: str, outcome: Postponed) -> None:
+        if outcome.ours:
             self._metrics.provider_faults.labels(provider, outcome.code).inc()
             _log.error("provider_fault_of_ours", provider=provider, code=outcome.code)
 
@@ -361,6 +404,12 @@ class Deliver:
 
 def _origin(now: datetime) -> Origin:
     return Origin(now=now, cause="agenda", by=_BY)
+
+
+def _result(answer: Answer | Postponed) -> str:
+    if isinstance(answer, Postponed):
+        return "unanswered"
+    return "unknown" if answer.report is None else "answered"
 
 
 def _guards(loaded: Loaded) -> tuple[Guard, ...]:

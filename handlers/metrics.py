@@ -55,6 +55,13 @@ class Metrics:
             ("channel", "provider"),
             registry=registry,
         )
+        self.inquiries = Counter(
+            "notification_inquiries",
+            "Questions to a provider about a message that it never reported on, by result (answered, unknown, "
+            "unanswered).",
+            ("channel", "provider", "result"),
+            registry=registry,
+        )
         self.fallbacks = Counter(
             "notification_fallbacks",
             "Notifications that another channel's took the place of: not delivered in time, or not at all.",

@@ -72,7 +72,7 @@ class Receive:
             facts = notification.report(loaded.state, attempt, report, origin)
             result = "recorded" if facts else _without_fact(loaded.state, attempt, report)
             return (
-                Decision(facts=(*loaded.next(facts), *_suppressed(loaded, attempt, report, origin))) if facts else None
+                Decision(facts=(*loaded.next(facts), *suppressed(loaded, attempt, report, origin))) if facts else None
             )
 
         try:
@@ -88,7 +88,7 @@ class Receive:
         self._metrics.reports.labels(report.provider, report.kind.value, result).inc()
 
 
-def _suppressed(loaded: Loaded, attempt: UUID, report: Report, origin: Origin) -> tuple[NewFact, ...]:
+def suppressed(loaded: Loaded, attempt: UUID, report: Report, origin: Origin) -> tuple[NewFact, ...]:
     """List the address with the report that forbids to use it: in one commit, so that no send comes between them.
 
     It is the address that the attempt went to, wherever the person may be reached by now.

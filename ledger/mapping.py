@@ -30,6 +30,7 @@ TOPICS: dict[str, type[n.Fact]] = {
     "notification.released": n.Released,
     "notification.failed": n.Failed,
     "notification.expired": n.Expired,
+    "notification.inquired": n.Inquired,
     "notification.fell_back": n.FellBack,
     "notification.delayed": n.Delayed,
     "notification.delivered": n.Delivered,

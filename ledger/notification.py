@@ -14,6 +14,7 @@ import msgspec
 from ledger.status import STRENGTH, Evidence, Status, strongest_evidence
 from ledger.values import (
     Accepted,
+    Answer,
     Category,
     Channel,
     Cost,
@@ -172,6 +173,17 @@ class Expired(Fact, frozen=True, kw_only=True):
     """Its time passed before it could be sent."""
 
 
+class Inquired(Fact, frozen=True, kw_only=True):
+    """No report had come, so we asked the provider; `answer` is its own word for how the message stands.
+
+    `again_at` is when it is asked once more, None = never: what it knows by now is all that there will be.
+    """
+
+    attempt: UUID
+    answer: str
+    again_at: datetime | None = None
+
+
 class FellBack(Fact, frozen=True, kw_only=True):
     """The person is told on another channel, by the notification `to`: what was not sent by now is sent no more.
 
@@ -237,6 +249,7 @@ NotificationFact = (
     | Released
     | Failed
     | Expired
+    | Inquired
     | FellBack
     | Delayed
     | Delivered
@@ -258,6 +271,11 @@ KEPT_TRACKING_EVENTS = 20
 HELD_AT_MOST = timedelta(days=7)
 # A person may get as many copies as there are doubts: after three, `resend` has become the greater harm.
 DOUBTS_AT_MOST = 3
+# Who is silent for so long about an SMS is asked for it; then after twice as long, and again, until a day has passed.
+# Other channels' reports are pushed until we have taken them.
+_ASKED_AFTER = timedelta(hours=1)
+_ASKED_FOR = timedelta(days=1)
+_ASKED_ABOUT = frozenset({Channel.SMS})
 # The person has it: no other channel need tell them.
 _ARRIVED = frozenset({Evidence.DELIVERED, Evidence.OPENED, Evidence.CLICKED, Evidence.COMPLAINED})
 # Whoever ended it so wants nobody to be told, on no channel.
@@ -289,6 +307,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_at: datetime | None = None
     doubt_until: datetime | None = None
     dispatched_at: datetime | None = None
+    inquire_at: datetime | None = None
     delivered_at: datetime | None = None
     first_opened_at: datetime | None = None
     first_clicked_at: datetime | None = None
@@ -383,7 +402,7 @@ def _changes(state: State, fact: NotificationFact) -> dict[str, object]:
             changes = {"fell_back_to": fact.to, **_ended_by_falling_back(state)}
         case RenderFailed():
             changes = {"reason": fact.code}
-        case Dispatched() | AttemptFailed() | AttemptInDoubt() | Reported():
+        case Dispatched() | AttemptFailed() | AttemptInDoubt() | Inquired() | Reported():
             joined = (_join(a, fact) if a.id == fact.attempt else a for a in state.attempts)
             changes = {"attempts": tuple(joined)}
     return changes
@@ -415,11 +434,14 @@ def _started(fact: AttemptStarted) -> Attempt:
     )
 
 
-def _join(attempt: Attempt, fact: Dispatched | AttemptFailed | AttemptInDoubt | Reported) -> Attempt:
+def _join(attempt: Attempt, fact: Dispatched | AttemptFailed | AttemptInDoubt | Inquired | Reported) -> Attempt:
     changes: dict[str, object] = {}
     match fact:
         case Dispatched():
-            changes = {"reference": fact.reference, "dispatched_at": fact.recorded_at}
+            asked_at = fact.recorded_at + _ASKED_AFTER
+            changes = {"reference": fact.reference, "dispatched_at": fact.recorded_at, "inquire_at": asked_at}
+        case Inquired():
+            changes = {"inquire_at": fact.again_at}
         case AttemptFailed():
             changes = {"code": fact.code, "retry_at": fact.retry_at}
         case AttemptInDoubt():
@@ -439,7 +461,7 @@ def _join(attempt: Attempt, fact: Dispatched | AttemptFailed | AttemptInDoubt | 
     return msgspec.structs.replace(attempt, **changes)
 
 
-def _evidence(fact: Dispatched | AttemptFailed | AttemptInDoubt | Reported, attempt: Attempt) -> Evidence:
+def _evidence(fact: Dispatched | AttemptFailed | AttemptInDoubt | Inquired | Reported, attempt: Attempt) -> Evidence:
     match fact:
         case Dispatched():
             return Evidence.DISPATCHED
@@ -734,6 +756,8 @@ def request_instead(
 
 def set_aside(state: State, crashes: int, origin: Origin) -> Facts:
     """Give up on a notification whose handling has ended `crashes` processes."""
+    if attempt := to_inquire(state, origin.now):
+        return _inquired(state, attempt.id, f"set aside after {crashes} crashes", origin, final=True)
     if state.ended:
         return ()
     if state.reached:
@@ -780,6 +804,42 @@ def _only_counted(attempt: Attempt, told: Report, now: datetime) -> bool:
     return False
 
 
+def to_inquire(state: State, now: datetime) -> Attempt | None:
+    """Return the attempt that the provider is to be asked about now, None when it is not the time for that."""
+    due = [attempt for attempt in _silent(state) if attempt.inquire_at is not None and attempt.inquire_at <= now]
+    return due[0] if due else None
+
+
+def inquired(state: State, attempt_id: UUID, answer: Answer, origin: Origin) -> Facts:
+    """Record what a provider said when it was asked: the report that never came, and that we need not ask again."""
+    told = report(state, attempt_id, answer.report, origin) if answer.report is not None else ()
+    return (*told, *_inquired(state, attempt_id, answer.status, origin, final=answer.report is None))
+
+
+def unanswered(state: State, attempt_id: UUID, code: str, origin: Origin) -> Facts:
+    """Give up asking when there has been no answer for a day; until then a question that failed is no fact."""
+    attempt = state.attempt(attempt_id)
+    if attempt is None or attempt.dispatched_at is None or origin.now < attempt.dispatched_at + _ASKED_FOR:
+        return ()
+    return _inquired(state, attempt_id, f"unanswered: {code}", origin, final=True)
+
+
+def _inquired(state: State, attempt_id: UUID, answer: str, origin: Origin, *, final: bool) -> Facts:
+    attempt = to_inquire(state, origin.now)
+    if attempt is None or attempt.id != attempt_id:
+        return ()
+    again_at = None if final else _asked_again_at(attempt, origin.now)
+    return (Inquired(**origin.stamp(), attempt=attempt_id, answer=answer, again_at=again_at),)
+
+
+def _asked_again_at(attempt: Attempt, now: datetime) -> datetime | None:
+    """Return when the silence has lasted twice as long, None when that is beyond the day."""
+    if attempt.dispatched_at is None:
+        return None
+    at = attempt.dispatched_at + 2 * (now - attempt.dispatched_at)
+    return at if at <= attempt.dispatched_at + _ASKED_FOR else None
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # What is due next: derived, never invented. The agenda holds exactly this (promise I11).
 # ---------------------------------------------------------------------------------------------------------------
@@ -796,7 +856,11 @@ class Due(msgspec.Struct, frozen=True):
 def next_due(state: State) -> Due | None:
     """Say when the notification is to be looked at again; None when there is nothing left to do."""
     at = _next_time(state)
-    return None if at is None else Due(at, state.requested.channel, state.requested.lane)
+    if at is None:
+        return None
+    # Nobody waits for an answer as for a message.
+    lane = Lane.LOW if at == _inquired_at(state) else state.requested.lane
+    return Due(at, state.requested.channel, lane)
 
 
 def sendable(state: State, now: datetime) -> bool:
@@ -861,8 +925,8 @@ def _next_step(state: State) -> datetime | None:
     if open_attempts:
         return min(attempt.deadline_at for attempt in open_attempts)
     if state.ended:
-        return None
-    return _sends_at(state) or _ends_at(state)
+        return _inquired_at(state)
+    return _sends_at(state) or _ends_at(state) or _inquired_at(state)
 
 
 def _sends_at(state: State) -> datetime | None:
@@ -887,6 +951,17 @@ def _ends_at(state: State) -> datetime | None:
         if _doubtful(line)
     ]
     return max([expires_at, *doubts] if times else doubts, default=state.changed_at)
+
+
+def _inquired_at(state: State) -> datetime | None:
+    return min((attempt.inquire_at for attempt in _silent(state) if attempt.inquire_at is not None), default=None)
+
+
+def _silent(state: State) -> list[Attempt]:
+    """Return the attempts of which nothing is known since the provider took them, where one says that it matters."""
+    if state.requested.channel not in _ASKED_ABOUT or state.status is not Status.DISPATCHED:
+        return []
+    return [attempt for attempt in state.attempts if attempt.evidence is Evidence.DISPATCHED]
 
 
 def _open(state: State) -> list[Attempt]:

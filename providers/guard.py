@@ -248,6 +248,10 @@ class Route:
         following = self._in_turn(lane, refused_by, without)
         return bool(following) and following[0].provider.name not in refused_by and not following[0].shut
 
+    def provider(self, name: str) -> Provider | None:
+        """Return one of its providers, to ask it something; None when it is on this route no more."""
+        return next((gate.provider for gate in self._gates if gate.provider.name == name), None)
+
     def is_failover(self, gate: Gate) -> bool:
         """Whether it is not the first of the route."""
         return gate is not self._gates[0]

@@ -10,7 +10,7 @@ import pytest
 from ledger import notification as n
 from ledger.errors import RefusedError
 from ledger.ledger import Ledger, Loaded
-from ledger.values import Accepted, DoubtPolicy, InDoubt, Lane, Outcome, Postponed, Refused, ReportKind
+from ledger.values import Accepted, Channel, DoubtPolicy, InDoubt, Lane, Outcome, Postponed, Refused, ReportKind
 from tests.integration.ledger import lives
 from tests.integration.ledger.parts import Connection, now, rows
 
@@ -70,6 +70,7 @@ async def _begin(ledger: Ledger, chance: random.Random) -> UUID:
         at=now() - timedelta(hours=chance.choice([0, 0, 0, 25])),
         send_at=chance.choice([None, None, now() + timedelta(hours=1)]),
         lane=chance.choice(list(Lane)),
+        channel=chance.choice([Channel.EMAIL, Channel.SMS]),
         doubt=chance.choice(list(DoubtPolicy)),
     )
 

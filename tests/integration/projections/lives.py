@@ -16,6 +16,7 @@ from ledger.mapping import FactMapper, of_notification
 from ledger.store import Encoded, Store
 from ledger.values import (
     Accepted,
+    Answer,
     Category,
     Channel,
     Cost,
@@ -34,7 +35,7 @@ from ledger.values import (
 
 KEY = DataKey(bytes(range(32)))
 MAPPER = FactMapper()
-DECISIONS = ("attempt", "suppress", "unrenderable", "overdue", "give_up", "fall_back")
+DECISIONS = ("attempt", "suppress", "unrenderable", "overdue", "give_up", "fall_back", "ask")
 OUTCOMES = ("accepted", "refused", "postponed", "in_doubt")
 
 type_names = st.sampled_from(["OrderShippedEvent", "PasswordResetEvent"])
@@ -73,7 +74,7 @@ class Life:
 
     def live(self, *steps: str) -> "Life":
         for step in steps:
-            self.now += timedelta(minutes=1)
+            self.now += timedelta(hours=1) if step == "ask" else timedelta(minutes=1)
             self.facts += self._step(step)
         return self
 
@@ -85,6 +86,7 @@ class Life:
             "unrenderable": lambda: n.give_up_rendering(state, "undefined", origin),
             "overdue": lambda: n.overdue(state, origin),
             "give_up": lambda: n.set_aside(state, 6, origin),
+            "ask": lambda: _asked(state, origin),
             "fall_back": lambda: tuple(fact for fact in [n.fall_back(state, uuid4(), origin)] if fact),
         }
         if step in decisions:
@@ -135,6 +137,11 @@ def _request(origin: n.Origin, wishes: dict[str, Any]) -> n.Facts:
     )
     address_hash = wishes.get("address_hash", "a" * 32)
     return n.request(wanted, source, origin, recipient=f"user:{user}", address_hash=address_hash)
+
+
+def _asked(state: n.State, origin: n.Origin) -> n.Facts:
+    attempt = n.to_inquire(state, origin.now)
+    return n.inquired(state, attempt.id, Answer("unknown"), origin) if attempt else ()
 
 
 def _intent(now: datetime) -> n.Intent:

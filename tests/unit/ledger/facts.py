@@ -73,6 +73,7 @@ FACTS: dict[str, Any] = {
     "notification.released": n.Released(**_ALL, reason="the person has called"),
     "notification.failed": n.Failed(**_ALL, reason="refused: bad_address"),
     "notification.expired": n.Expired(**_ALL),
+    "notification.inquired": n.Inquired(**_ALL, attempt=ATTEMPT, answer="sent", again_at=_LATER),
     "notification.fell_back": n.FellBack(**_ALL, channel=Channel.SMS, to=STREAM, reason="bounced"),
     "notification.delayed": n.Delayed(**_REPORTED),
     "notification.delivered": n.Delivered(**_REPORTED),
