@@ -1,4 +1,4 @@
-"""The sandbox: the whole service in one process, on an embedded Postgres, with a provider that is a server of ours."""
+"""The sandbox: the whole service in one process, on an embedded Postgres, with providers that are servers of ours."""
 
 import contextlib
 import os
@@ -26,6 +26,7 @@ from ops.settings import Settings, load
 from providers.fakes.fcm import FakeFcm
 from providers.fakes.ses import FakeSes
 from providers.fakes.smtp import FakeSmtp
+from providers.fakes.twilio import ACCOUNT, TOKEN, FakeTwilio
 
 HOST = "127.0.0.1"
 TOPIC = "arn:aws:sns:eu-west-1:000000000000:notification-ledger-sandbox"
@@ -55,9 +56,11 @@ async def _run(server: embedded.Server, secrets: Secrets, *, data: Path, port: i
     (data / "jwks.json").write_bytes(msgspec.json.encode(secrets.public_keys()))
     fake = await _start_fake(port, data)
     relay = await _start_relay(port, fake)
+    twilio = await _start_twilio(port, data)
     phones = await _start_phones(port, data)
     urls = {"SES_ENDPOINT_URL": fake.url, "SES_CERTIFICATE_ORIGIN": fake.url, "SMTP_URL": relay.url}
-    settings = _settings(server, secrets, {**urls, "FCM_BASE_URL": phones.url}, port=port, data=data)
+    urls |= {"TWILIO_BASE_URL": twilio.url, "FCM_BASE_URL": phones.url}
+    settings = _settings(server, secrets, urls, port=port, data=data)
     try:
         await migrate(
             server.migration_database_url,
@@ -68,13 +71,14 @@ async def _run(server: embedded.Server, secrets: Secrets, *, data: Path, port: i
         roles = ["api", "deliver", "project", "maintain", *(["ingest"] if settings.amqp_url else [])]
         async with working(settings, roles, failed=stopping.set) as running:
             token = secrets.token(subject="sandbox", now=time.time())
-            _announce(port, token, inbox=fake.url, phones=phones.url)
+            _announce(port, token, inbox=fake.url, sms=twilio.url, phones=phones.url)
             await _post_demo(f"http://{HOST}:{port}", token, demo)
             await stopping.wait()
         if running.failed:
             raise OperationError("a role ended by itself; the log says why")
     finally:
         await phones.stop()
+        await twilio.stop()
         await relay.stop()
         await fake.stop()
 
@@ -89,6 +93,11 @@ async def _start_relay(port: int, ses: FakeSes) -> FakeSmtp:
     """Start the relay that mail takes when SES is shut; both have one inbox."""
     with _taken(port + 3):
         return await FakeSmtp.start(HOST, port + 3, log=ses.log)
+
+
+async def _start_twilio(port: int, data: Path) -> FakeTwilio:
+    with _taken(port + 4):
+        return await FakeTwilio.start(HOST, port + 4, log=data / "twilio.jsonl")
 
 
 async def _start_phones(port: int, data: Path) -> FakeFcm:
@@ -125,7 +134,11 @@ def _settings(
         "RECIPIENT_ALLOW_LIST": "*",
         "AWS_REGION": "eu-west-1",
         "SES_TOPIC_ARNS": TOPIC,
-        "CHANNELS": "email,push",
+        "CHANNELS": "email,sms,push",
+        "SMS_SENDER": "+15005550006",
+        "TWILIO_ACCOUNT_SID": ACCOUNT,
+        "TWILIO_AUTH_TOKEN": TOKEN,
+        "PUBLIC_URL": f"http://{HOST}:{port}",
         "FCM_CREDENTIALS_FILE": str((data / _FCM_KEY).absolute()),
         **providers,
         "JWT_ISSUER": ISSUER,
@@ -141,8 +154,9 @@ def _settings(
     return load({**os.environ, **given}, dotenv=None)
 
 
-def _announce(port: int, token: str, *, inbox: str, phones: str) -> None:
-    sys.stdout.write(f"token {token}\ninbox {inbox}/inbox\nphones {phones}/inbox\nready http://{HOST}:{port}\n")
+def _announce(port: int, token: str, *, inbox: str, sms: str, phones: str) -> None:
+    sys.stdout.write(f"token {token}\n")
+    sys.stdout.write(f"inbox {inbox}/inbox\nsms {sms}/inbox\nphones {phones}/inbox\nready http://{HOST}:{port}\n")
     sys.stdout.flush()
 
 

@@ -20,7 +20,8 @@ from ledger.status import Status
 from ledger.suppression import Listed
 from providers.fakes.fcm_log import Push
 from providers.fakes.ses import FakeSes
-from providers.fakes.ses_log import Request
+from providers.fakes.ses_log import Request as MailRequest
+from providers.fakes.twilio_log import Request as SmsRequest
 from tests.acceptance.traffic import Message
 from tests.support.service import SOON, until
 
@@ -29,13 +30,14 @@ SELECT originator_id, originator_version, topic, state, notification_id FROM led
 ORDER BY notification_id
 """
 AGENDA = "SELECT notification, due_at, channel, lane, version FROM ledger.agenda"
-# What is under way or due: all but what waits for a doubt to be settled.
+# What is under way or due: all but what waits for a doubt to be settled, or for a report.
 UNFINISHED = """
 SELECT count(*) FROM ledger.agenda a WHERE due_at <= now() OR NOT EXISTS (
     SELECT FROM ledger.stored_events e
-    WHERE e.originator_id = a.notification AND e.topic = 'notification.attempt_in_doubt'
+    WHERE e.originator_id = a.notification AND e.topic IN ('notification.attempt_in_doubt', 'notification.dispatched')
 )
 """
+Request = MailRequest | SmsRequest
 F = TypeVar("F", bound=NotificationFact)
 ENDED_BY = (AttemptFailed, AttemptInDoubt, Dispatched)
 
@@ -193,7 +195,7 @@ class Audit:
 
 
 def unfinished(url: str) -> int:
-    """Count what is still to be done now; what waits for a doubt to be settled is not."""
+    """Count what is still to be done now; what waits for a doubt to be settled or for a report is not."""
     with psycopg.connect(url, autocommit=True) as connection:
         ((count,),) = connection.execute(UNFINISHED).fetchall()
     return int(count)

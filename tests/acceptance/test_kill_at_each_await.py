@@ -1,6 +1,7 @@
 """kill -9 at each await of the delivery of one item: no request without a committed intent, no attempt with two."""
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib import resources
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,7 +10,9 @@ import msgspec
 import pytest
 
 from ledger.status import Status
+from ledger.values import Channel
 from providers.fakes.ses import Behaviour, FakeSes
+from providers.fakes.twilio import ACCOUNT, TOKEN, FakeTwilio
 from tests.acceptance.audit import Audit, count, unfinished
 from tests.acceptance.taking import take_in
 from tests.acceptance.traffic import message, shipped
@@ -23,11 +26,69 @@ from tests.support.service import WORKER, reached, until
 DELIVER = ("deliver", "--lease", "6", "--deadline", "1")
 
 
+@asynccontextmanager
+async def ses() -> AsyncIterator[FakeSes]:
+    fake = await FakeSes.start()
+    try:
+        yield fake
+    finally:
+        await fake.stop()
+
+
+@asynccontextmanager
+async def twilio() -> AsyncIterator[FakeTwilio]:
+    fake = await FakeTwilio.start()
+    try:
+        yield fake
+    finally:
+        await fake.stop()
+
+
+class Vendor(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider: its fake, the setting that leads to it, and its words on the wire."""
+
+    channel: Channel
+    fake: Callable[[], AbstractAsyncContextManager[FakeSes | FakeTwilio]]
+    url: str
+    settings: Mapping[str, str]
+    middle: bytes
+    taken: bytes
+
+
+VENDORS = {
+    "ses": Vendor(
+        channel=Channel.EMAIL,
+        fake=ses,
+        url="SES_ENDPOINT_URL",
+        settings={},
+        middle=b'"Subject"',
+        taken=b"HTTP/1.1 200",
+    ),
+    "twilio": Vendor(
+        channel=Channel.SMS,
+        fake=twilio,
+        url="TWILIO_BASE_URL",
+        settings={
+            "SMS_SENDER": "+15005550006",
+            "TWILIO_ACCOUNT_SID": ACCOUNT,
+            "TWILIO_AUTH_TOKEN": TOKEN,
+            # Nobody listens there: what is sent and what is known are the worker's alone.
+            "PUBLIC_URL": "http://127.0.0.1:9",
+        },
+        middle=b"&Body=",
+        taken=b"HTTP/1.1 201",
+    ),
+}
+
+
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the process dies: what is on the wire then, and whether the other side still gets it."""
+    """Where the process dies: what is on the wire then, and whether the other side still gets it.
+
+    A `pattern` that is a name is the vendor's own word.
+    """
 
     wire: str
-    pattern: bytes
+    pattern: bytes | str
     towards: Towards
     nth: int = 1
     forward: bool = False
@@ -47,11 +108,9 @@ POINTS = {
         wire="provider", pattern=b"POST ", towards=Towards.SERVER, requests=0, doubted=True
     ),
     "in the middle of the request": Point(
-        wire="provider", pattern=b'"Subject"', towards=Towards.SERVER, forward=True, requests=0, doubted=True
+        wire="provider", pattern="middle", towards=Towards.SERVER, forward=True, requests=0, doubted=True
     ),
-    "after the last byte": Point(
-        wire="provider", pattern=b"HTTP/1.1 200", towards=Towards.CLIENT, requests=1, doubted=True
-    ),
+    "after the last byte": Point(wire="provider", pattern="taken", towards=Towards.CLIENT, requests=1, doubted=True),
     "after the reply was read": Point(
         wire="database", pattern=b"notification.dispatched", towards=Towards.SERVER, requests=1, doubted=True
     ),
@@ -62,20 +121,22 @@ POINTS = {
 
 
 @pytest.mark.parametrize("where", POINTS)
+@pytest.mark.parametrize("by", VENDORS)
 async def test_i05_i06_a_process_that_dies_at_any_await_leaves_a_committed_intent_or_a_recorded_doubt(
-    where: str, database: Database, fake: FakeSes, tmp_path: Path
+    by: str, where: str, database: Database, tmp_path: Path
 ):
-    point = POINTS[where]
-    await take_in(database.url, shipped(1))
+    vendor, point = VENDORS[by], POINTS[where]
+    await take_in(database.url, shipped(1), CHANNELS=vendor.channel)
     async with AsyncExitStack() as stack:
+        fake = await stack.enter_async_context(vendor.fake())
         wires = {
             "database": await stack.enter_async_context(forwarding("127.0.0.1", urlsplit(database.url).port or 0)),
             "provider": await stack.enter_async_context(forwarding("127.0.0.1", urlsplit(fake.url).port or 0)),
         }
-        settings = {"DATABASE_URL": database.url, "SES_ENDPOINT_URL": fake.url}
+        settings = {"DATABASE_URL": database.url, vendor.url: fake.url, "CHANNELS": vendor.channel, **vendor.settings}
         service = await stack.enter_async_context(processes.running(tmp_path, **settings))
         fired = wires[point.wire].trap(
-            point.pattern,
+            getattr(vendor, point.pattern) if isinstance(point.pattern, str) else point.pattern,
             towards=point.towards,
             nth=point.nth,
             forward=point.forward,
@@ -85,7 +146,7 @@ async def test_i05_i06_a_process_that_dies_at_any_await_leaves_a_committed_inten
             *DELIVER,
             program=WORKER,
             DATABASE_URL=through(wires["database"], database.url),
-            SES_ENDPOINT_URL=through(wires["provider"], fake.url),
+            **{vendor.url: through(wires["provider"], fake.url)},
         )
         assert await doomed.ended() == -9
         assert fired.is_set()

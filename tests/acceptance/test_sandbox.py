@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from providers.fakes.ses_log import Request
+from providers.fakes.twilio_log import Request as SmsRequest
 from tests.acceptance.traffic import Message, message, restamped
 from tests.support import ports
 from tests.support import service as processes
@@ -40,11 +41,16 @@ class Sandbox:
         said = {word: rest for word, _, rest in (line.partition(" ") for line in self.process.log().splitlines())}
         self._token = said["token"]
         assert said["inbox"] == f"{self.inbox}/inbox"
+        assert said["sms"] == f"{self.sms_inbox}/inbox"
         assert said["phones"] == f"http://127.0.0.1:{self.port + 5}/inbox"
 
     @property
     def inbox(self) -> str:
         return f"http://127.0.0.1:{self.port + 1}"
+
+    @property
+    def sms_inbox(self) -> str:
+        return f"http://127.0.0.1:{self.port + 4}"
 
     def client(self) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {self._token}"}
@@ -52,6 +58,12 @@ class Sandbox:
 
     def requests(self) -> list[Request]:
         return msgspec.json.decode(httpx.get(f"{self.inbox}/requests", timeout=60).content, type=list[Request])
+
+    def sms(self) -> list[SmsRequest]:
+        return msgspec.json.decode(httpx.get(f"{self.sms_inbox}/requests", timeout=60).content, type=list[SmsRequest])
+
+    def sms_page(self) -> str:
+        return httpx.get(f"{self.sms_inbox}/inbox", timeout=60).text
 
     def page(self) -> str:
         return httpx.get(f"{self.inbox}/inbox", timeout=60).text
@@ -104,6 +116,20 @@ async def test_i02_i03_a_message_posted_a_hundred_times_is_one_mail_that_is_deli
     (request,) = sandbox.requests()
     assert request.tags["notification"] == stream
     assert posted["payload"]["emailAddress"] in sandbox.page()
+
+
+async def test_i05_i09_a_code_goes_out_as_one_sms_whose_signed_callback_says_that_it_arrived(sandbox: Sandbox):
+    posted = message("TwoFactorAuthCodeEvent", phoneNumber="+15005550001", code="493817")
+    async with sandbox.client() as client:
+        stream = await accept(client, posted)
+        topics = await delivered(client, stream)
+        content = (await client.get(f"/v1/notifications/{stream}/content")).json()
+    assert [topic.removeprefix("notification.") for topic in topics] == COMPLETE
+    (request,) = sandbox.sms()
+    assert (request.to, request.tags["notification"]) == ("+15005550001", stream)
+    assert (request.form["Body"], request.form["From"]) == (content["text"], content["sender"])
+    assert "493817" in sandbox.sms_page()
+    assert sandbox.requests() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

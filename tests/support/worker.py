@@ -47,7 +47,12 @@ class KillingRenderer(Renderer):
     """Rendering a mail with this word in its data ends the process, likewise."""
 
     def __init__(self, given: Parts, word: str) -> None:
-        super().__init__(sender=given.catalogue.sender, default_locale=given.catalogue.locale)
+        super().__init__(
+            sender=given.catalogue.sender,
+            sms_sender=given.settings.sms_sender,
+            segments=given.catalogue.sms_segments,
+            default_locale=given.catalogue.locale,
+        )
         self._word = word
 
     def render(self, name: str, channel: Channel, *, locale: str, personal: Personal) -> Rendered:
