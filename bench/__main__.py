@@ -30,7 +30,7 @@ DELIVERING = (
     "publish_to_provider_p50",
     "publish_to_provider_p99",
 )
-SENDING = ("ses_send", "push_send")
+SENDING = ("ses_send", "sms_send", "push_send")
 DRILLS = ("outage_drained", "outage_excess", "codes_behind_backlog_p99")
 ASKING = ("reports", "history_p99", "post_messages")
 NAMES = ("fsync", *APPENDING, *SENDING, *DELIVERING, *ASKING, *DRILLS, "worker_rss")

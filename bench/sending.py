@@ -14,20 +14,24 @@ from aiobotocore.session import AioSession
 from firebase_admin import messaging
 from firebase_admin.credentials import Base
 from google.auth.credentials import Credentials
+from twilio.http.async_http_client import AsyncTwilioHttpClient
+from twilio.rest import Client
 
 from bench.lab import Lab
 from bench.processes import MeasurementError
-from bench.stub import PROJECT, PUSHES
+from bench.stub import ACCOUNT, PROJECT, PUSHES
 from bench.table import Row
-from ledger.values import Accepted, Mail, PushMessage
+from ledger.values import Accepted, Mail, PushMessage, TextMessage
 from providers.contract import Sending
 from providers.fcm import Fcm
 from providers.ses import Ses
+from providers.twilio import Twilio
 
 CALLS, AT_ONCE, ROUNDS = 1_000, 32, 3
 REGION = "eu-west-1"
 SENDER, ADDRESS, SUBJECT = "shop@bench.example", "person@bench.example", "Your order is on its way"
 # 1 kB of HTML and a quarter of it as text, as in the small mails.
+NUMBER, CODE = "+15005550006", "Your code is 123 456"
 HTML, TEXT = "<p>word</p>\n" * 83, "word word " * 25
 DEVICE, LINK = "cXyz1234567890abcdefgh", "https://bench.example/orders/1"
 PUSH_TEXT = "word " * 20
@@ -40,6 +44,9 @@ def measure(lab: Lab, wanted: Collection[str]) -> Iterator[Row]:
     if "ses_send" in wanted:
         ours, bare = uvloop.run(_ses(lab))
         yield Row("ses_send", ours, "calls/core-s", bare)
+    if "sms_send" in wanted:
+        ours, bare = uvloop.run(_sms(lab))
+        yield Row("sms_send", ours, "calls/core-s", bare)
     if "push_send" in wanted:
         ours, bare = uvloop.run(_fcm(lab))
         yield Row("push_send", ours, "calls/core-s", bare)
@@ -79,6 +86,32 @@ async def _ses(lab: Lab) -> tuple[float, float]:
             return await _in_turn(ours, bare, lab.count(CALLS))
         finally:
             await ses.aclose()
+
+
+async def _sms(lab: Lab) -> tuple[float, float]:
+    token, content = uuid4().hex, TextMessage(sender=NUMBER, text=CODE)
+    twilio = await Twilio.open(
+        account_sid=ACCOUNT, auth_token=token, public_url="https://bench.example", base_url=lab.stub.url
+    )
+
+    async def ours() -> None:
+        outcome = await twilio.send(Sending(notification=uuid4(), attempt=uuid4(), address=NUMBER, content=content))
+        if not isinstance(outcome, Accepted):
+            raise MeasurementError(f"the stub's answer was read as {outcome}")
+
+    http = AsyncTwilioHttpClient()
+    sdk = Client(ACCOUNT, token, http_client=http)
+    sdk.api.base_url = lab.stub.url
+
+    async def bare() -> None:
+        callback = f"https://bench.example/callbacks/twilio?notification={uuid4()}&attempt={uuid4()}"
+        await sdk.messages.create_async(to=NUMBER, from_=NUMBER, body=CODE, status_callback=callback)
+
+    try:
+        return await _in_turn(ours, bare, lab.count(CALLS))
+    finally:
+        await http.close()
+        await twilio.aclose()
 
 
 class _Granted(Credentials):

@@ -1,4 +1,4 @@
-"""A provider that costs next to nothing: takes SES mails and FCM pushes, answers each, counts the attempts it saw.
+"""A provider that costs next to nothing: takes mails, SMS and pushes over HTTP, answers each, counts the attempts.
 
 Usage: python -m bench.stub PORT
 """
@@ -7,6 +7,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
+from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
 import httptools
@@ -14,6 +15,8 @@ import msgspec
 import uvloop
 
 MAILS = "/v2/email/outbound-emails"
+ACCOUNT = f"AC{'0' * 32}"
+SMS = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
 PROJECT = "bench"
 PUSHES = f"/v1/projects/{PROJECT}/messages:send"
 
@@ -68,6 +71,12 @@ class Stub:
         self._take(tags.get("notification", ""), tags.get("attempt", ""))
         return b'{"MessageId":"%s"}' % uuid4().hex.encode()
 
+    def take_sms(self, body: bytes) -> bytes:
+        """Count an SMS and return the answer to it, as long as Twilio's."""
+        ids = dict(parse_qsl(urlsplit(dict(parse_qsl(body.decode())).get("StatusCallback", "")).query))
+        self._take(ids.get("notification", ""), ids.get("attempt", ""))
+        return b'{"sid":"SM%s",%s}' % (uuid4().hex.encode(), _MESSAGE)
+
     def take_push(self, body: bytes) -> bytes:
         """Count a push and return the answer to it."""
         ids = _PUSH.decode(body).message.data
@@ -114,7 +123,7 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         url, body = self._url.decode(), b"".join(self._body)
-        takes = {MAILS: self._stub.take_mail, PUSHES: self._stub.take_push}
+        takes = {MAILS: self._stub.take_mail, SMS: self._stub.take_sms, PUSHES: self._stub.take_push}
         if url in takes:
             answer = takes[url](body)
             if self._stub.delay:
@@ -147,6 +156,26 @@ async def _serve(port: int) -> None:
         await server.serve_forever()
 
 
+_MESSAGE = msgspec.json.encode(
+    {
+        "account_sid": ACCOUNT,
+        "api_version": "2010-04-01",
+        "body": "Your code is 123 456",
+        "date_created": "Thu, 24 Aug 2023 05:01:45 +0000",
+        "date_sent": "Thu, 24 Aug 2023 05:01:45 +0000",
+        "date_updated": "Thu, 24 Aug 2023 05:01:45 +0000",
+        "direction": "outbound-api",
+        "error_code": None,
+        "error_message": None,
+        "from": "+15005550006",
+        "num_media": "0",
+        "num_segments": "1",
+        "price": None,
+        "status": "queued",
+        "subresource_uris": {"media": f"/2010-04-01/Accounts/{ACCOUNT}/Messages/SM/Media.json"},
+        "to": "+15005550006",
+    }
+)[1:-1]
 _MAIL = msgspec.json.Decoder(_Mail)
 _PUSH = msgspec.json.Decoder(_Push)
 
