@@ -7,11 +7,13 @@ import msgspec
 import pytest
 
 from ledger.status import Status
-from ledger.values import Channel, Content, Mail, PushMessage
+from ledger.values import Channel, Content, Mail, PushMessage, TextMessage
 from providers.fakes.fcm import FakeFcm
 from providers.fakes.fcm_log import Push
 from providers.fakes.ses import FakeSes
 from providers.fakes.ses_log import Request as MailRequest
+from providers.fakes.twilio import ACCOUNT, TOKEN, FakeTwilio
+from providers.fakes.twilio_log import Request as TextRequest
 from templates.catalogue import load
 from templates.rendering import Renderer
 from tests.acceptance.audit import Audit
@@ -23,43 +25,53 @@ from tests.support.rabbitmq import Broker
 from tests.support.service import Service, until
 from tests.unit.templates.samples import MEANINGS
 
-SERVED = {Channel.EMAIL, Channel.PUSH}
+NUMBER = "+15005550006"
+SERVED = set(Channel)
 ADA, PHONE = "6f1c2c1e-6f0e-4a55-9a64-0f6a0f3b7d10", "ada-phone"
 CATALOGUE = load()
-RENDERER = Renderer(sender=CATALOGUE.sender)
+RENDERER = Renderer(sender=CATALOGUE.sender, sms_sender=NUMBER, segments=CATALOGUE.sms_segments)
 
 
 class Providers(msgspec.Struct):
     """One of each channel; their requests are the oracle."""
 
     mails: FakeSes
+    texts: FakeTwilio
     pushes: FakeFcm
 
     def seen(self) -> list[tuple[str, Content]]:
         """Return what each was asked to say, and to which address."""
         return [
             *((one.to, mail_of(one)) for one in self.mails.requests),
+            *((one.to, text_of(one)) for one in self.texts.requests),
             *((one.fid, push_of(one)) for one in self.pushes.requests),
         ]
 
 
 @pytest.fixture
 async def providers(fake: FakeSes) -> AsyncIterator[Providers]:
-    pushes = await FakeFcm.start()
-    yield Providers(fake, pushes)
+    texts, pushes = await FakeTwilio.start(), await FakeFcm.start()
+    yield Providers(fake, texts, pushes)
     await pushes.stop()
+    await texts.stop()
 
 
 @pytest.fixture
 async def serving_all(
     database: Database, broker: Broker, providers: Providers, tmp_path: Path
 ) -> AsyncIterator[Service]:
-    """The service on these channels, taking in and delivering."""
+    """The service on every channel, taking in and delivering."""
     settings = {
         "DATABASE_URL": database.url,
         "AMQP_URL": broker.url,
         "CHANNELS": ",".join(SERVED),
         "SES_ENDPOINT_URL": providers.mails.url,
+        "SMS_SENDER": NUMBER,
+        "SMS_COUNTRIES": "GB",
+        "TWILIO_ACCOUNT_SID": ACCOUNT,
+        "TWILIO_AUTH_TOKEN": TOKEN,
+        "TWILIO_BASE_URL": providers.texts.url,
+        "PUBLIC_URL": providers.texts.url,
         "FCM_BASE_URL": providers.pushes.url,
         "FCM_CREDENTIALS": providers.pushes.credentials,
     }
@@ -95,6 +107,10 @@ def mail_of(request: MailRequest) -> Content:
     return Mail(request.body.sender, simple.subject.data, simple.body.html.data, simple.body.text.data)
 
 
+def text_of(request: TextRequest) -> Content:
+    return TextMessage(request.form["From"], request.form["Body"])
+
+
 def push_of(request: Push) -> Content:
     return PushMessage(request.said["title"], request.said["body"], request.data.get("link"))
 
@@ -119,4 +135,15 @@ async def test_i26_every_message_of_the_platform_is_said_once_to_whom_its_line_n
     assert Counter(state.rendered for state in audit.states.values() if state.rendered) == Counter(
         content.digest() for _, content in given
     )
-    assert Counter(type(content) for _, content in given) == {Mail: 14, PushMessage: 2}
+    assert Counter(type(content) for _, content in given) == {Mail: 14, TextMessage: 3, PushMessage: 2}
+
+
+async def test_an_sms_to_a_country_that_is_not_allowed_is_suppressed_and_the_mail_beside_it_sent(
+    serving_all: Service, database: Database, broker: Broker, providers: Providers
+):
+    await publish(broker.url, [message("OrderConfirmedEvent", userPhoneNumber="+1 (500) 555-0001")])
+    wanted = Counter({Status.SUPPRESSED: 1, Status.DISPATCHED: 1})
+    await until(lambda: Audit(database.url, providers.mails.requests).statuses() == wanted, f"{wanted}")
+    await serving_all.stop_all()
+    reasons = {state.reason for state in Audit(database.url, providers.mails.requests).states.values() if state.ended}
+    assert (reasons, [type(content) for _, content in providers.seen()]) == ({"country_not_allowed"}, [Mail])
