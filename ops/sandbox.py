@@ -175,14 +175,16 @@ async def _post_demo(url: str, token: str, count: int) -> None:
 
 def _now(sample: dict[str, Any], turn: int) -> dict[str, Any]:
     """Return a sample as news; each turn of all samples goes to addresses that show another path."""
-    payload = {key: _magic(key, value, turn) for key, value in sample["payload"].items()}
-    return {**sample, "messageId": str(uuid4()), "timestamp": datetime.now(UTC).isoformat(), "payload": payload}
+    message_id = str(uuid4())
+    payload = {key: _magic(key, value, turn, message_id[:8]) for key, value in sample["payload"].items()}
+    return {**sample, "messageId": message_id, "timestamp": datetime.now(UTC).isoformat(), "payload": payload}
 
 
-def _magic(key: str, value: Any, turn: int) -> Any:
+def _magic(key: str, value: Any, turn: int, tag: str) -> Any:
+    """Return a value of a payload; each mail has an address of its own (`tag`), for one that bounces is suppressed."""
     match key:
         case "emailAddress" | "userEmail":
-            return f"{_MAGIC[turn % len(_MAGIC)]}+{str(value).partition('@')[0]}@sandbox.example"
+            return f"{_MAGIC[turn % len(_MAGIC)]}+{str(value).partition('@')[0]}-{tag}@sandbox.example"
         case "phoneNumber" | "userPhoneNumber":
             return _NUMBERS[turn % len(_NUMBERS)]
         case _:

@@ -12,7 +12,7 @@ from ledger.values import Channel, Wanted
 from templates import people
 from templates.addresses import is_sender
 from templates.compiling import compile_kinds, compile_rules
-from templates.declarations import read_document
+from templates.declarations import read_document, spelled
 from templates.direct import DirectRequest, examine_request, wanted_directly
 from templates.entries import Kind, Rule
 from templates.envelope import Envelope, Fault, MessageRejectedError, UnknownMessageError, examine, rejection
@@ -155,5 +155,5 @@ def _served(kind: Kind, channels: Collection[Channel]) -> str:
     template = f"template {kind.template_version[:12]}" if kind.template_version else "no template yet: suppressed"
     if kind.fallback is not None:
         unserved = "" if kind.fallback.channel in channels else " (not served yet)"
-        said.append(f"{kind.fallback.channel} after {kind.fallback.after}{unserved}")
+        said.append(f"{kind.fallback.channel} after {spelled(kind.fallback.after)}{unserved}")
     return f"{', '.join(said)}; {template}"

@@ -141,6 +141,12 @@ def duration(text: str) -> timedelta:
     return length
 
 
+def spelled(length: timedelta) -> str:
+    """Return a duration as it is written, in the largest unit that it is a multiple of."""
+    units = {unit: timedelta(**{name: 1}) for unit, name in reversed(_UNITS.items())}
+    return next((f"{length // size}{unit}" for unit, size in units.items() if not length % size), f"{length}")
+
+
 def _read_yaml(path: Path) -> tuple[dict[str, Any], Checker]:
     try:
         text = path.read_text(encoding="utf-8")

@@ -303,6 +303,6 @@ def test_the_check_shows_what_is_not_served_yet(catalogue: Catalogue, tmp_path: 
         "OrderDeliveredEvent.v1 -> order_delivered: email, push (not served yet); no template yet: suppressed"
         in nothing
     )
-    assert any(line.startswith("PaymentFailedEvent.v1 -> payment_failed: email, sms after 0:15:00") for line in lines)
+    assert any(line.startswith("PaymentFailedEvent.v1 -> payment_failed: email, sms after 15m") for line in lines)
     version = catalogue.kinds["welcome"].template_version[:12]
     assert f"UserRegisteredEvent.v1 -> welcome: email; template {version}" in lines
