@@ -24,7 +24,6 @@ PAGE = 1000
 LARGEST_REQUEST = 1024 * 1024
 LARGEST_PAYLOAD = 4096
 FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
-BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 RECEIPT_TIMEOUT = timedelta(seconds=5)
 
 
