@@ -4,7 +4,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from urllib.parse import urlencode
 from uuid import UUID
@@ -25,6 +25,9 @@ CONNECT_TIMEOUT = timedelta(seconds=2)
 READ_TIMEOUT = timedelta(seconds=5)
 # Questions go over connections of their own, and few: whatever becomes of them, no message waits for one.
 QUESTIONS_AT_ONCE = 8
+
+# For how long Twilio may keep a message in its queue (Message resource, "ValidityPeriod"; more than 5 s is advised).
+SHORTEST_VALIDITY, LONGEST_VALIDITY = timedelta(seconds=6), timedelta(seconds=36_000)
 
 # ITU-T E.164: a country code that does not begin with 0, and 15 digits at most.
 NUMBER = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
@@ -181,7 +184,7 @@ class Twilio:
         for wire in self._wires:
             await wire.close()
 
-    def _request(self, sending: Sending) -> dict[str, str]:
+    def _request(self, sending: Sending) -> dict[str, str | int]:
         said = sending.text_message
         sender = "messaging_service_sid" if MESSAGING_SERVICE.fullmatch(said.sender) else "from_"
         ids = urlencode({"notification": str(sending.notification), "attempt": str(sending.attempt)})
@@ -190,7 +193,14 @@ class Twilio:
             sender: said.sender,
             "body": said.text,
             "status_callback": f"{self._callback}?{ids}",
+            "validity_period": validity(sending.expires_at),
         }
+
+
+def validity(expires_at: datetime | None) -> int:
+    """Return for how many seconds Twilio may keep a message: nobody wants a code that has expired meanwhile."""
+    left = LONGEST_VALIDITY if expires_at is None else expires_at - datetime.now(UTC)
+    return int(min(max(left, SHORTEST_VALIDITY), LONGEST_VALIDITY).total_seconds())
 
 
 def unsendable(sending: Sending) -> str | None:

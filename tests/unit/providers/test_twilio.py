@@ -1,3 +1,5 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -5,7 +7,7 @@ import pytest
 
 from ledger.values import Postponed, Refused, TextMessage
 from providers.contract import Answers, Sending
-from providers.twilio import Twilio
+from providers.twilio import Twilio, validity
 
 TEXT = TextMessage(sender="+15005550006", text="Your code is 123 456")
 NOTIFICATION, ATTEMPT = UUID(int=1), UUID(int=2)
@@ -15,9 +17,9 @@ class NoClient:
     """Stands where the SDK's client would be: it keeps what it is asked to do, and breaks."""
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, str]] = []
+        self.asked: list[dict[str, Any]] = []
 
-    async def create_async(self, **given: str) -> None:
+    async def create_async(self, **given: Any) -> None:
         self.asked.append(given)
         raise ConnectionRefusedError
 
@@ -26,7 +28,7 @@ def twilio(client: NoClient) -> Twilio:
     return Twilio(client, None, public_url="https://notifications.acme.example/", wires=())
 
 
-async def sent(address: str = "+447700900123", content: TextMessage = TEXT) -> tuple[object, list[dict[str, str]]]:
+async def sent(address: str = "+447700900123", content: TextMessage = TEXT) -> tuple[object, list[dict[str, Any]]]:
     client = NoClient()
     sending = Sending(notification=NOTIFICATION, attempt=ATTEMPT, address=address, content=content)
     return await twilio(client).send(sending), client.asked
@@ -66,7 +68,7 @@ async def test_a_request_carries_the_number_the_text_and_the_way_home_for_report
     address, _, query = given.pop("status_callback").partition("?")
     assert address == "https://notifications.acme.example/callbacks/twilio"
     assert dict(parse_qsl(query)) == {"notification": str(NOTIFICATION), "attempt": str(ATTEMPT)}
-    assert given == {"to": "+447700900123", "from_": TEXT.sender, "body": TEXT.text}
+    assert given == {"to": "+447700900123", "from_": TEXT.sender, "body": TEXT.text, "validity_period": 36_000}
 
 
 @pytest.mark.parametrize("sender", ["+15005550006", "Acme Shop", "12345", "MGroup"])
@@ -79,6 +81,11 @@ async def test_a_messaging_service_chooses_the_sender():
     service = f"MG{'a' * 32}"
     _, (given,) = await sent(content=TextMessage(sender=service, text="Hi"))
     assert (given["messaging_service_sid"], "from_" in given) == (service, False)
+
+
+@pytest.mark.parametrize(("minutes", "seconds"), [(5, 300), (0, 6), (-5, 6), (10_000, 36_000)])
+def test_twilio_keeps_an_sms_no_longer_than_it_is_wanted_and_than_it_may(minutes: int, seconds: int):
+    assert abs(validity(datetime.now(UTC) + timedelta(minutes=minutes)) - seconds) <= 2
 
 
 def test_it_can_be_asked():
