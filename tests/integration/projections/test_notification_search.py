@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 
 from ledger.mapping import Recorded
 from ledger.status import Status
-from ledger.values import Category, Channel
+from ledger.values import Category, Channel, DoubtPolicy
 from projections.notification_log import LogRow, NotificationLog
 from projections.notification_search import CursorError, Filters, _query, search
 from tests.integration.projections.lives import MAPPER, Life
@@ -120,7 +120,7 @@ async def test_a_notification_is_found_by_the_providers_id_of_any_of_its_attempt
     connection: AsyncConnection[Any], lives: list[Life]
 ):
     ((now,),) = await (await connection.execute("SELECT now()")).fetchall()
-    twice = Life(now, doubt="resend").live("attempt", "in_doubt")
+    twice = Life(now, doubt=DoubtPolicy.RESEND).live("attempt", "in_doubt")
     twice.now += timedelta(minutes=20)
     twice.live("attempt", "accepted")
     first, second = (attempt.id for attempt in twice.state.attempts)
