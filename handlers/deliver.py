@@ -206,6 +206,8 @@ class Deliver:
         """Ask the provider about an attempt that it has never reported on. A question changes nothing there: it takes
         no token, and one that fails, or whose process dies, is asked again.
         """
+        # With a low rate it is the only one, and a question may take seconds.
+        lease.leave_token()
         answer = await self._ask(loaded.stream, attempt)
         self._metrics.inquiries.labels(self.channel.value, attempt.provider, _result(answer)).inc()
         if isinstance(answer, Answer):

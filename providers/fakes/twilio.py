@@ -241,6 +241,8 @@ class FakeTwilio:
         self.questions += 1
         if refused := self._refused(http):
             return refused
+        if self.behaviour is not None and self.behaviour.delay:
+            await asyncio.sleep(self.behaviour.delay.total_seconds())
         if self.behaviour is not None and self.behaviour.status not in {0, TAKEN}:
             return error(self.behaviour)
         request = self._by_sid.get(http.match_info["sid"])

@@ -201,3 +201,21 @@ async def test_i13_after_a_day_of_silence_and_no_answer_nobody_asks_any_more(
     await handle(deliver, await read(ledger, stream))
     assert await topics(application, stream) == [*TAKEN, "inquired"]
     assert await rows(application, "SELECT notification FROM ledger.agenda") == []
+
+
+async def test_i20_a_question_keeps_no_message_from_its_turn(
+    ledger: Ledger, deliver: Deliver, provider: Twilio, twilio: FakeTwilio
+):
+    """The right to a call that it was claimed with goes back before the question waits for its answer."""
+    gate = Gate(provider, ledger.store.connection, rate=1)
+    stream, _ = await taken(ledger, provider)
+    loaded = await read(ledger, stream)
+    assert await gate.room(1) == 1
+    token = gate.take()
+    assert token is not None
+    lease = Lease(Claim(stream, 1, loaded.state.version, Lane.LOW), uuid4(), time.monotonic() + 60, token)
+    twilio.behaviour = Behaviour(delay=timedelta(minutes=1))
+    asking = asyncio.create_task(deliver.handle(lease, loaded, asyncio.Event()))
+    await until(lambda: twilio.questions > 0, "a question")
+    assert not token.good
+    asking.cancel()
