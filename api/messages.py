@@ -8,7 +8,7 @@ from litestar import Response, post
 from litestar.openapi import ResponseSpec
 
 from api.auth import Scope
-from api.problems import CONFLICT, REJECTED, TOO_LARGE, UNKNOWN_TYPE, ProblemError, malformed
+from api.problems import CONFLICT, REJECTED, TOO_LARGE, UNAVAILABLE, UNKNOWN_TYPE, ProblemError, malformed
 from api.schemas import Message, NotificationRequest
 from api.services import Call, Services, services_of
 from handlers.intake import Conflicting, Result, TakenIn, counted
@@ -87,6 +87,8 @@ def problem_of(result: Conflicting | MessageRejectedError | UnknownMessageError)
             return ProblemError(CONFLICT, "nothing was sent; the conflict is recorded")
         case UnknownMessageError():
             return ProblemError(UNKNOWN_TYPE, faults=[Fault("messageType", "is not in the catalogue")])
+        case MessageRejectedError(reason="key_unavailable"):
+            return ProblemError(UNAVAILABLE)
         case MessageRejectedError(reason=reason, faults=faults):
             return ProblemError(TOO_LARGE if reason == "too_large" else REJECTED, faults=faults)
 

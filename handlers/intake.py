@@ -9,7 +9,7 @@ import msgspec
 
 from ledger import notification
 from ledger.decision import Decision, Intake, NewFact
-from ledger.errors import Refusal, RefusedError, UnstorableError
+from ledger.errors import KeyUnavailableError, Refusal, RefusedError, UnstorableError
 from ledger.ids import notification_id
 from ledger.ledger import Ledger
 from ledger.notification import Origin, Source
@@ -157,6 +157,9 @@ class TakeIn:
             return exc
         except UnstorableError:
             return MessageRejectedError("unstorable", [Fault("", "holds what the database cannot store")])
+        except KeyUnavailableError:
+            # Waiting for the key would keep all others waiting, too.
+            return _locked(asked)
         except RefusedError as exc:
             if exc.reason is not Refusal.CONFLICT:
                 raise
@@ -231,6 +234,18 @@ class TakeIn:
             recipient=identity.recipient(wanted.recipient, address),
             address_hash=identity.address_hash(address) if address else None,
         )
+
+
+def _locked(asked: _Asked) -> MessageRejectedError:
+    """Refuse a message that is not at fault: once the key is there, it can be taken in."""
+    fault = Fault("", "is about a person whose data key does not open what it should")
+    return MessageRejectedError(
+        "key_unavailable",
+        [fault],
+        source=asked.source.source,
+        message_type=asked.message_type,
+        message_id=asked.source.message_id,
+    )
 
 
 def counted(result: Result) -> tuple[str, str]:

@@ -38,8 +38,8 @@ class Fault(msgspec.Struct, frozen=True):
 class MessageRejectedError(Exception):
     """The message cannot become notifications as it stands. It is kept as a dead letter: mend the faults, replay.
 
-    `reason` is one of `too_large`, `not_json`, `envelope`, `payload`, `request`. `source`, `message_type` and
-    `message_id` are what could still be read of a broken envelope.
+    `reason` is one of `too_large`, `not_json`, `envelope`, `payload`, `request`, `unstorable`, `key_unavailable`.
+    `source`, `message_type` and `message_id` are what could be read, also of a broken envelope.
     """
 
     def __init__(

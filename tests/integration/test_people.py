@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from handlers.intake import Conflicting, Result, TakeIn, TakenIn
+from ledger.keys import KeyEncryption
 from ledger.ledger import Ledger
 from ledger.values import Channel
 from templates.catalogue import load
@@ -105,6 +106,24 @@ async def test_a_batch_about_one_person_is_heard_whole(taking: TakeIn, ledger: L
     assert all(isinstance(result, TakenIn) for result in results)
     known = await ledger.recipient("u-1")
     assert (known.contact.email, len(known.devices)) == ("1@example.com", 20)
+
+
+async def test_i15_a_message_about_a_person_whose_key_does_not_open_takes_no_other_with_it(
+    taking: TakeIn, ledger: Ledger, application: Connection
+):
+    """Else whoever takes in would insist on it, and all messages behind it would wait for one person's key."""
+    other = KeyEncryption([b"k" * 32]).wrap("user:u-1", b"d" * 32)
+    await application.execute("INSERT INTO ledger.recipient_key (recipient, wrapped) VALUES ('user:u-1', %s)", (other,))
+    locked, after = about(emailAddress=ADA), about(emailAddress=EVA, userId="u-2")
+    refused, taken = await take(taking, locked, after)
+    assert isinstance(refused, MessageRejectedError)
+    assert (refused.reason, refused.message_id) == ("key_unavailable", locked["messageId"])
+    assert ADA not in str(refused)
+    assert isinstance(taken, TakenIn)
+    assert (await ledger.recipient("u-2")).contact.email == EVA
+    await application.execute("DELETE FROM ledger.recipient_key WHERE recipient = 'user:u-1'")
+    (replayed,) = await take(taking, locked)
+    assert isinstance(replayed, TakenIn)
 
 
 async def test_a_message_that_names_nobody_is_rejected_with_every_fault(taking: TakeIn, application: Connection):

@@ -7,6 +7,7 @@ import httpx
 import msgspec
 
 from handlers.intake import TakeIn, counted
+from ledger.keys import KeyEncryption
 from ledger.values import Channel
 from templates.catalogue import Catalogue
 from tests.integration.api.conftest import Service
@@ -224,3 +225,15 @@ async def test_a_message_for_many_people_is_taken_in_whole(service: Service):
     assert (reply.status_code, again.status_code) == (202, 200)
     assert len(reply.json()["notifications"]) == 450
     assert reply.json() == again.json()
+
+
+async def test_a_message_whose_persons_key_does_not_open_may_come_again(service: Service):
+    body = message()
+    recipient = f"user:{body['payload']['userId']}"
+    lost = KeyEncryption([b"k" * 32]).wrap(recipient, b"d" * 32)
+    async with service.ledger.store.connection() as connection:
+        await connection.execute(
+            "INSERT INTO ledger.recipient_key (recipient, wrapped) VALUES (%s, %s)", (recipient, lost)
+        )
+    reply = await service.client.post("/v1/messages", json=body)
+    assert (reply.status_code, reply.json()["type"]) == (503, "/problems/unavailable")
