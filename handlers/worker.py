@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -33,6 +33,9 @@ _STARTED_AT_ONCE = 32
 # What can wait never holds all slots, however slow a provider is: a code for a sign-in finds one free.
 _BULK = frozenset({Lane.NORMAL, Lane.LOW})
 _BULK_SHARE = 0.75
+# And of what can wait, no more than this is on its way to its intent at once: all of it takes turns on one processor,
+# and what cannot wait has to come through between. What waits for a provider's reply takes no turns.
+_PREPARING = 32
 
 _log = structlog.get_logger("handlers.worker")
 
@@ -70,6 +73,19 @@ class Handler(Protocol):
     async def handle(self, lease: Lease, loaded: Loaded, prepared: asyncio.Event) -> None:
         """Take the next step of the item and settle its lease. Raises LedgerError."""
         ...
+
+
+class _Preparation(asyncio.Event):
+    """Is set once an item is prepared (see Handler), and tells of it."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        super().__init__()
+        self._then = then
+
+    def set(self) -> None:
+        if not self.is_set():
+            super().set()
+            self._then()
 
 
 class _Item(msgspec.Struct, frozen=True):
@@ -172,8 +188,9 @@ class Worker:
 
     def _most(self, admission: Admission) -> dict[Lane, int]:
         """How many of each lane may be claimed: what can wait leaves some slots to what cannot."""
-        bulk = sum(item.lane in _BULK for item in self._tasks.values())
-        left = max(0, max(1, int(self._slots * _BULK_SHARE)) - bulk)
+        bulk = [item for item in self._tasks.values() if item.lane in _BULK]
+        preparing = sum(not item.prepared.is_set() for item in bulk)
+        left = max(0, min(max(1, int(self._slots * _BULK_SHARE)) - len(bulk), _PREPARING - preparing))
         return {lane: min(admission.limit, left) if lane in _BULK else admission.limit for lane in admission.lanes}
 
     async def _take_up_again(self) -> None:
@@ -224,11 +241,16 @@ class Worker:
                 await asyncio.sleep(0)
 
     def _start(self, lease: Lease, loaded: Loaded | Exception | None) -> asyncio.Event:
-        prepared = asyncio.Event()
+        prepared = _Preparation(self._one_is_prepared)
         task = asyncio.create_task(self._handle(lease, loaded, prepared), name=f"item-{lease.claim.notification}")
         self._tasks[task] = _Item(lease.claim.notification, lease.claim.lane, prepared)
         task.add_done_callback(self._tasks.pop)
         return prepared
+
+    def _one_is_prepared(self) -> None:
+        """Claim on when half of those that were on their way to their intent are there."""
+        if sum(not item.prepared.is_set() for item in self._tasks.values()) == _PREPARING // 2:
+            self._signals.wake(self._signal)
 
     async def _handle(self, lease: Lease, loaded: Loaded | Exception | None, prepared: asyncio.Event) -> None:
         # Each item is a task of its own: what is bound here stands in every line that is logged on its behalf. It costs
