@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INPUTS := run sandbox dev
 
-.PHONY: sandbox test bench lint docs lock clean
+.PHONY: sandbox test bench lint docs lock clean help
 
 sandbox: .venv/sandbox.stamp  ## the whole service in one process; PORT=, DATA=, DEMO=0
 	@exec $(BIN)/notification-ledger sandbox
@@ -27,6 +27,9 @@ lock: .venv/dev.stamp  ## pin requirements/*.in with hashes and no index address
 clean:  ## everything that can be made again; the sandbox's data stay
 	rm -rf .venv .tox build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

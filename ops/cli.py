@@ -11,6 +11,7 @@ from uuid import UUID
 import click
 import msgspec
 import psycopg
+from click.core import ParameterSource
 
 from handlers.dead_letters import DeadLetters
 from handlers.hold import release
@@ -41,8 +42,8 @@ _DATA = click.option(
     show_default=".data/sandbox",
     help="Where the sandbox keeps its data (environment: DATA).",
 )
-# The sandbox takes the three ports after its own, too.
-_LAST_PORT = 65_532
+# The sandbox takes the five ports after its own, too.
+_LAST_PORT = 65_530
 _SELECTED = (
     click.option("--type", "type_", help="Only this notification of the catalogue."),
     click.option("--channel", type=click.Choice([channel.value for channel in Channel]), help="Only this channel."),
@@ -84,6 +85,9 @@ def _database_fault(fault: psycopg.Error) -> str:
 @click.pass_context
 def main(context: click.Context, settings_file: Path) -> None:
     """Tell people once, and keep every step as a fact."""
+    named = context.get_parameter_source("settings_file") is not ParameterSource.DEFAULT
+    if named and not settings_file.is_file():
+        raise click.UsageError(f"there is no file {settings_file}")
     context.obj = settings_file
 
 
@@ -94,10 +98,24 @@ def _settings() -> Settings:
 
 @main.command("sandbox")
 @_DATA
-@click.option("--port", type=click.IntRange(1, _LAST_PORT), default=8080, envvar="PORT", show_default="8080")
-@click.option("--demo", type=click.IntRange(min=0), default=34, envvar="DEMO", show_default="34")
+@click.option(
+    "--port",
+    type=click.IntRange(1, _LAST_PORT),
+    default=8080,
+    envvar="PORT",
+    show_default="8080",
+    help="The port of the API; the five ports after it are taken, too (environment: PORT).",
+)
+@click.option(
+    "--demo",
+    type=click.IntRange(min=0),
+    default=34,
+    envvar="DEMO",
+    show_default="34",
+    help="How many demo messages it opens with (environment: DEMO).",
+)
 def sandbox_(data: Path, port: int, demo: int) -> None:
-    """Run everything in one process, with an embedded Postgres and a provider of our own."""
+    """Run everything in one process, with an embedded Postgres and providers of our own."""
     sandbox.run(data=data, port=port, demo=demo)
 
 

@@ -15,7 +15,6 @@ SCOPES = (
     "notifications:act",
     "pii:read",
     "recipients:write",
-    "templates:write",
     "operations",
 )
 

@@ -142,7 +142,7 @@ def load(path: Path | None = None, *, messages: Path = MESSAGES) -> Catalogue:
 
 
 def describe(catalogue: Catalogue, *, channels: Collection[Channel]) -> list[str]:
-    """Return one line per message type and notification: its channels, and what is not served yet."""
+    """Return one line per message type and notification: its channels, and which of them `channels` lacks."""
     return [
         f"{message_type}.v{version} -> {rule.kind.type}: {_served(rule.kind, channels)}"
         for (message_type, version), rules in sorted(catalogue.rules.items())
@@ -151,9 +151,9 @@ def describe(catalogue: Catalogue, *, channels: Collection[Channel]) -> list[str
 
 
 def _served(kind: Kind, channels: Collection[Channel]) -> str:
-    said = [channel if channel in channels else f"{channel} (not served yet)" for channel in kind.channels]
+    said = [channel if channel in channels else f"{channel} (not in CHANNELS)" for channel in kind.channels]
     template = f"template {kind.template_version[:12]}" if kind.template_version else "no template yet: suppressed"
     if kind.fallback is not None:
-        unserved = "" if kind.fallback.channel in channels else " (not served yet)"
+        unserved = "" if kind.fallback.channel in channels else " (not in CHANNELS)"
         said.append(f"{kind.fallback.channel} after {spelled(kind.fallback.after)}{unserved}")
     return f"{', '.join(said)}; {template}"

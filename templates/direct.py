@@ -131,7 +131,7 @@ def _check_channel(
     if channel not in kind.channels:
         faults.append(Fault(path, f"must be {_or(kind.channels)}"))
     elif channel not in served:
-        faults.append(Fault(path, "is not served here yet"))
+        faults.append(Fault(path, "is not served here"))
     elif request.address(channel) is None and request.user_id is None:
         faults.append(Fault("recipient", f"needs a user_id, or an address for {channel}"))
 

@@ -31,6 +31,8 @@ from ops import settings
 from ops.cli import main as program
 from ops.gauges import Gauges
 from templates.catalogue import Catalogue, load
+from templates.declarations import spelled
+from templates.entries import Kind
 from templates.shapes import SCALARS
 from tests.docs.pages import DOCS, ROOT
 
@@ -186,13 +188,19 @@ def messages_part() -> Iterator[str]:
             f"`{name}.v{version}`",
             f"`{rule.kind.type}`",
             f"{rule.kind.category}, {rule.kind.lane}, {rule.kind.doubt}",
-            ", ".join(rule.kind.channels),
+            ", ".join(channels(rule.kind)),
             "yes" if rule.kind.template_version else "not yet",
         )
         for (name, version), rules in sorted(known.rules.items())
         for rule in rules
     ]
     yield from table(("message", "notification", "category, lane, doubt", "channels", "template"), rows)
+
+
+def channels(kind: Kind) -> Iterator[str]:
+    yield from kind.channels
+    if kind.fallback is not None:
+        yield f"else {kind.fallback.channel} after {spelled(kind.fallback.after)}"
 
 
 def shapes_part() -> Iterator[str]:

@@ -60,6 +60,7 @@ def running(folder: Path, *, amqp_url: str, broker_api: str) -> Iterator[Sandbox
                     "127.0.0.1:8080": f"127.0.0.1:{port}",
                     "127.0.0.1:8081": f"127.0.0.1:{port + 1}",
                     "127.0.0.1:8082": f"127.0.0.1:{port + 2}",
+                    "127.0.0.1:8084": f"127.0.0.1:{port + 4}",
                     "127.0.0.1:8085": f"127.0.0.1:{port + 5}",
                     "http://guest:guest@127.0.0.1:15672": broker_api,
                     "/%2F/": f"/{parts.path.removeprefix('/')}/",

@@ -26,7 +26,7 @@ AWS = ("sh", "aws")
 _SETTING = re.compile(r"`([A-Z][A-Z_]{2,})(?:_FILE)?(?:=[^`]*)?`")
 _METRIC = re.compile(r"\bnotification_(?!(?:log|ledger|id)\b)[a-z_]+")
 _ROUTE = re.compile(r"`(?:GET|POST)?,? ?(/(?:v1|callbacks|health|metrics|schema)[^`? ]*)")
-_COMMAND = re.compile(r"notification-ledger ([a-z][a-z-]*(?: [a-z][a-z-]*)?)")
+_COMMAND = re.compile(r"notification-ledger (?:--settings \S+ )?([a-z][a-z-]*(?: [a-z][a-z-]*)?)")
 _PAGE_OF_ANOTHER = re.compile(r"^[a-z]+:")
 
 
@@ -98,7 +98,7 @@ def test_every_command_that_a_page_calls_exists():
     context = click.Context(program, info_name="notification-ledger")
     known = {re.sub(r" [^a-z].*", "", name) for name, _ in generate.commands(program, context)}
     for page, text in TEXTS.items():
-        called = [*re.findall(r"`notification-ledger ([a-z-]+(?: [a-z-]+)?)", text)]
+        called = re.findall(rf"`{_COMMAND.pattern}", text)
         called += [one for block in blocks(page) if block.words != AWS for one in _COMMAND.findall(block.text)]
         assert {one for one in called if one not in known and one.split()[0] not in known} == set(), page
 

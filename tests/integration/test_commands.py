@@ -114,12 +114,23 @@ async def test_a_database_that_refuses_is_one_clear_line(service: Service, datab
 
 
 async def test_a_setting_of_the_sandbox_that_is_no_number_is_said_so(service: Service):
-    wrong = [("PORT", "http"), ("PORT", "70000"), ("DEMO", "many"), ("DEMO", "-1")]
+    wrong = [("PORT", "http"), ("PORT", "65531"), ("DEMO", "many"), ("DEMO", "-1")]
     told = await asyncio.gather(*(_said(service, "sandbox", **{name: value}) for name, value in wrong))
     for (name, _), (code, said) in zip(wrong, told, strict=True):
         assert code == 2
         assert f"Error: Invalid value for '--{name.lower()}'" in said
         assert "Traceback" not in said
+
+
+async def test_a_file_of_settings_counts_where_it_is_named_and_is_missed_where_it_is_not_there(
+    service: Service, tmp_path: Path
+):
+    named = tmp_path / "named.env"
+    code, said = await _said(service, "--settings", str(named), "prices")
+    assert (code, said.splitlines()[-1]) == (2, f"Error: there is no file {named}")
+    named.write_text("SPEND_CAPS='sms=1 EUR'\n")
+    code, said = await _said(service, "--settings", str(named), "prices")
+    assert (code, "capped in EUR" in said) == (1, True)
 
 
 async def test_what_is_held_is_listed_and_released_at_a_terminal(service: Service, database: Database):

@@ -295,12 +295,12 @@ def test_the_digest_is_the_same_in_every_process(catalogue: Catalogue):
     assert load().digest == catalogue.digest
 
 
-def test_the_check_shows_what_is_not_served_yet(catalogue: Catalogue, tmp_path: Path):
+def test_the_check_shows_what_this_installation_does_not_serve(catalogue: Catalogue, tmp_path: Path):
     lines = describe(catalogue, channels=EMAIL)
     assert len(lines) == 17
     nothing = describe(load(messages=tmp_path), channels=EMAIL)
     assert (
-        "OrderDeliveredEvent.v1 -> order_delivered: email, push (not served yet); no template yet: suppressed"
+        "OrderDeliveredEvent.v1 -> order_delivered: email, push (not in CHANNELS); no template yet: suppressed"
         in nothing
     )
     assert any(line.startswith("PaymentFailedEvent.v1 -> payment_failed: email, sms after 15m") for line in lines)

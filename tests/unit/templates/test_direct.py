@@ -120,7 +120,7 @@ def test_a_fault_of_a_request_is_named(catalogue: Catalogue, changes: dict[str, 
 
 def test_a_channel_that_the_kind_has_but_nobody_serves_is_named(catalogue: Catalogue):
     changes = {"type": "order_confirmed", "data": wanted_data(), "channels": ["sms", "email"]}
-    assert faults(catalogue, **changes) == ["channels[0] is not served here yet"]
+    assert faults(catalogue, **changes) == ["channels[0] is not served here"]
 
 
 def test_every_fault_of_a_request_is_named_at_once(catalogue: Catalogue):
