@@ -22,6 +22,9 @@ from providers.guard import Admission, Token
 
 LEASE = timedelta(seconds=60)
 SLOTS = 128
+# Of what can wait, no more than this is on its way to its intent at once: all of it takes turns on one processor,
+# and what cannot wait has to come through between. What waits for a provider's reply takes no turns.
+PREPARING = 32
 _POLL = timedelta(seconds=1)
 _AT_LEAST = timedelta(milliseconds=50)
 _CANNOT_READ = timedelta(seconds=30)
@@ -33,9 +36,6 @@ _STARTED_AT_ONCE = 32
 # What can wait never holds all slots, however slow a provider is: a code for a sign-in finds one free.
 _BULK = frozenset({Lane.NORMAL, Lane.LOW})
 _BULK_SHARE = 0.75
-# And of what can wait, no more than this is on its way to its intent at once: all of it takes turns on one processor,
-# and what cannot wait has to come through between. What waits for a provider's reply takes no turns.
-_PREPARING = 32
 
 _log = structlog.get_logger("handlers.worker")
 
@@ -190,7 +190,7 @@ class Worker:
         """How many of each lane may be claimed: what can wait leaves some slots to what cannot."""
         bulk = [item for item in self._tasks.values() if item.lane in _BULK]
         preparing = sum(not item.prepared.is_set() for item in bulk)
-        left = max(0, min(max(1, int(self._slots * _BULK_SHARE)) - len(bulk), _PREPARING - preparing))
+        left = max(0, min(max(1, int(self._slots * _BULK_SHARE)) - len(bulk), PREPARING - preparing))
         return {lane: min(admission.limit, left) if lane in _BULK else admission.limit for lane in admission.lanes}
 
     async def _take_up_again(self) -> None:
@@ -249,7 +249,7 @@ class Worker:
 
     def _one_is_prepared(self) -> None:
         """Claim on when half of those that were on their way to their intent are there."""
-        if sum(not item.prepared.is_set() for item in self._tasks.values()) == _PREPARING // 2:
+        if sum(not item.prepared.is_set() for item in self._tasks.values()) == PREPARING // 2:
             self._signals.wake(self._signal)
 
     async def _handle(self, lease: Lease, loaded: Loaded | Exception | None, prepared: asyncio.Event) -> None:

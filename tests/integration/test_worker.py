@@ -6,7 +6,7 @@ from datetime import timedelta
 from prometheus_client import CollectorRegistry
 
 from handlers.metrics import Metrics
-from handlers.worker import Lease, Worker
+from handlers.worker import PREPARING, Lease, Worker
 from ledger.ledger import Ledger, Loaded
 from ledger.signals import Signals
 from ledger.values import Channel, Lane
@@ -19,11 +19,12 @@ SLOTS = 8
 
 
 class Hanging:
-    """A handler whose provider never answers before `answers` is set."""
+    """A handler whose provider never answers before `answers` is set; its items are prepared at once, or only then."""
 
     channel = Channel.EMAIL
 
-    def __init__(self) -> None:
+    def __init__(self, *, prepares: bool = True) -> None:
+        self.prepares = prepares
         self.asked = 0
         self.in_hand: Counter[Lane] = Counter()
         self.answers = asyncio.Event()
@@ -34,7 +35,8 @@ class Hanging:
 
     async def handle(self, lease: Lease, loaded: Loaded, prepared: asyncio.Event) -> None:
         assert lease.claim.lane is loaded.state.requested.lane
-        prepared.set()
+        if self.prepares:
+            prepared.set()
         self.in_hand[loaded.state.requested.lane] += 1
         await self.answers.wait()
 
@@ -100,5 +102,20 @@ async def test_a_single_slot_serves_what_can_wait_too(ledger: Ledger, database: 
     await ask_for(ledger, 3, Lane.LOW)
     running = asyncio.create_task(worker.run())
     await until(lambda: handler.in_hand[Lane.LOW] == 3, "all of it")
+    worker.stop()
+    await running
+
+
+async def test_of_what_can_wait_few_are_on_their_way_to_their_intent_at_once(ledger: Ledger, database: Database):
+    handler = Hanging(prepares=False)
+    worker = Worker(ledger, handler, Signals(database.url), metrics=Metrics(CollectorRegistry()))
+    await ask_for(ledger, 3 * PREPARING, Lane.LOW)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: handler.in_hand[Lane.LOW] == PREPARING, "as many as may be prepared at once")
+    await ask_for(ledger, 1, Lane.URGENT)
+    await until(lambda: handler.in_hand[Lane.URGENT] == 1, "the urgent one")
+    assert handler.in_hand == {Lane.LOW: PREPARING, Lane.URGENT: 1}
+    handler.answers.set()
+    await until(lambda: handler.in_hand[Lane.LOW] == 3 * PREPARING, "all of it")
     worker.stop()
     await running
