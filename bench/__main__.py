@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from bench import appending, asking, delivering, drills, sending, table
+from bench import appending, asking, channels, delivering, drills, sending, table
 from bench.lab import Lab
 from bench.processes import MeasurementError
 from bench.service import service
@@ -31,9 +31,10 @@ DELIVERING = (
     "publish_to_provider_p99",
 )
 SENDING = ("ses_send", "sms_send", "push_send")
+CHANNELS = tuple(channels.KINDS)
 DRILLS = ("outage_drained", "outage_excess", "codes_behind_backlog_p99")
 ASKING = ("reports", "history_p99", "post_messages")
-NAMES = ("fsync", *APPENDING, *SENDING, *DELIVERING, *ASKING, *DRILLS, "worker_rss")
+NAMES = ("fsync", *APPENDING, *SENDING, *CHANNELS, *DELIVERING, *ASKING, *DRILLS, "worker_rss")
 
 
 def main() -> int:
@@ -65,8 +66,15 @@ def _measured(wanted: Collection[str]) -> Iterator[Row]:
         yield from appending.fsync(lab, wanted)
         yield from appending.measure(lab, wanted)
         yield from sending.measure(lab, wanted)
+        yield from _of_the_channels(lab, wanted)
         yield from _of_the_service(lab, wanted)
         yield from _drilled(lab, wanted)
+
+
+def _of_the_channels(lab: Lab, wanted: Collection[str]) -> Iterator[Row]:
+    if not set(CHANNELS).isdisjoint(wanted):
+        with service(lab) as under_measurement:
+            yield from channels.measure(lab, under_measurement, wanted)
 
 
 def _of_the_service(lab: Lab, wanted: Collection[str]) -> Iterator[Row]:

@@ -10,8 +10,17 @@ import msgspec
 
 CATALOGUE = Path(__file__).parent / "catalogue.yaml"
 SMALL, LARGE, CODE, NEWSLETTER = "SmallMailEvent", "LargeMailEvent", "CodeEvent", "NewsletterEvent"
+TEXT, PUSH, DEVICE = "TextEvent", "PushEvent", "DeviceRegisteredEvent"
 # Codes come the way of what must not wait.
-EXCHANGES = {SMALL: "order.events", LARGE: "order.events", CODE: "user.events", NEWSLETTER: "marketing.events"}
+EXCHANGES = {
+    SMALL: "order.events",
+    LARGE: "order.events",
+    CODE: "user.events",
+    NEWSLETTER: "marketing.events",
+    TEXT: "order.events",
+    PUSH: "order.events",
+    DEVICE: "user.events",
+}
 ROUTING_KEY = "platform"
 # Bytes of HTML; the text part has a quarter of it.
 SIZES = {"small": 1_000, "large": 20_000}
@@ -24,17 +33,21 @@ _PARAGRAPH = '<p style="margin:0 0 16px;line-height:1.5">{}</p>\n'
 
 
 def write_templates(folder: Path) -> None:
-    """Write the templates `small` and `large`; the words are made up, and compress about as prose does."""
+    """Write the templates: `small` and `large` mails of made-up words, which compress about as prose does; `short`."""
     for name, size in SIZES.items():
         language = folder / name / "en"
         language.mkdir(parents=True)
         (language / "subject.txt").write_text("Your order {{ orderId }} is on its way")
         (language / "body.html").write_text(_HEAD + "".join(_filled(_paragraphs(name, _PARAGRAPH), size)))
         (language / "body.txt").write_text("".join(_filled(_paragraphs(name, "{}\n\n"), size // 4)))
+    short = folder / "short" / "en"
+    short.mkdir(parents=True)
+    for file in ("sms.txt", "push_title.txt", "push_body.txt"):
+        (short / file).write_text("Your order {{ orderId }} is on its way")
 
 
 def message(kind: str, number: int) -> bytes:
-    """Return a message of the platform that asks for one mail to the person of this number."""
+    """Return a message of the platform that asks for one notification of the person of this number."""
     person = number % PEOPLE
     body = {
         "messageId": str(uuid4()),
@@ -45,8 +58,11 @@ def message(kind: str, number: int) -> bytes:
         "payload": {
             "userId": f"user-{person}",
             "emailAddress": f"person-{person}@bench.example",
+            "phoneNumber": f"+4479460{person:05}",
             "firstName": "Ada",
             "orderId": f"order-{number}",
+            "fid": f"device-{person}",
+            "platform": "android",
         },
     }
     return msgspec.json.encode(body)

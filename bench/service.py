@@ -31,6 +31,7 @@ SELECT count(*), coalesce(extract(epoch FROM now()) - min(
     ('x0000' || left(replace(notification::text, '-', ''), 12))::bit(64)::bigint / 1000.0), 0)
 FROM ledger.agenda
 """
+_DEVICES = "SELECT count(*) FROM ledger.stored_events WHERE topic = 'recipient.device_registered'"
 _CARRIED = """
 SELECT convert_from(state, 'UTF8')::jsonb ->> 'provider', count(*) FROM ledger.stored_events
 WHERE notification_id > %s AND topic = 'notification.dispatched' GROUP BY 1
@@ -67,25 +68,26 @@ class Service:
         """Run ingest, deliver and project while the block runs."""
         with contextlib.ExitStack() as stack:
             for roles in layout.split():
-                stack.enter_context(self._process(roles.split("+"), AMQP_URL=self.lab.amqp_url, **settings))
+                stack.enter_context(self.process(roles.split("+"), AMQP_URL=self.lab.amqp_url, **settings))
             yield
 
     @contextlib.contextmanager
     def api(self) -> Iterator[int]:
         """Run the HTTP API while the block runs; yields its port."""
         port = ports.free()
-        with self._process(["api"], PORT=str(port)):
+        with self.process(["api"], PORT=str(port)):
             yield port
 
     @contextlib.contextmanager
-    def _process(self, roles: Sequence[str], **settings: str) -> Iterator[None]:
+    def process(self, roles: Sequence[str], **settings: str) -> Iterator[int]:
+        """Run some roles in one process while the block runs; yields its pid."""
         ops_port = ports.free()
         environment = {**self._settings(), **settings, "OPS_PORT": str(ops_port)}
         with processes.running("-m", "bench.worker", *roles, log=self.lab.log, environment=environment) as process:
             processes.until(lambda: _lives(ops_port) or process.poll() is not None, f"the roles {roles}")
             if process.poll() is not None:
                 raise MeasurementError(f"{roles} did not start: {self.lab.log.read_text()[-2000:]}")
-            yield
+            yield process.pid
             self.lab.resident.append(processes.resident_megabytes(process.pid))
 
     def _settings(self) -> dict[str, str]:
@@ -131,6 +133,10 @@ class Service:
     def carried(self, *, after: int) -> dict[str, int]:
         """Count what providers have taken by facts behind a position, by provider."""
         return dict(self._connection.execute(_CARRIED, (after,)).fetchall())
+
+    def devices(self) -> int:
+        """Count the devices that were registered."""
+        return self._one(_DEVICES)
 
     def references(self, count: int) -> list[Reference]:
         """Return attempts that the provider took, the latest first."""

@@ -1,3 +1,4 @@
+import time
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from tests.docs.pages import DOCS
 from tests.docs.sandbox import Sandbox
 from tests.support.json_schema import faults
 from tests.support.rabbitmq import Broker
+from tests.support.service import SOON
 
 KEY = "{messageType}.{channel}.{category}"
 
@@ -65,12 +67,24 @@ def test_the_broker_has_the_exchange_of_status_messages_as_it_is_described(
 
 def assert_as_described(broker: Broker, channel: dict[str, Any], kind: str) -> None:
     described = bound(channel, "queue" if kind == "queue" else "routingKey")
-    definitions = broker.request("GET", f"definitions/{quote(broker.vhost, safe='')}").json()
-    (found,) = (one for one in definitions[f"{kind}s"] if one["name"] == described["name"])
+    found = declared(broker, f"{kind}s", described["name"])
     names = {"type": "type", "durable": "durable", "autoDelete": "auto_delete"}
     assert found["arguments"] == channel["x-arguments"]
     for ours, theirs in names.items():
         assert ours not in described or found[theirs] == described[ours]
+
+
+def declared(broker: Broker, kind: str, name: str) -> dict[str, Any]:
+    """Return what the broker says of it, once it is there: the service is ready before it has met its broker."""
+    give_up_at = time.monotonic() + SOON.total_seconds()
+    while time.monotonic() < give_up_at:
+        definitions = broker.request("GET", f"definitions/{quote(broker.vhost, safe='')}").json()
+        for one in definitions[kind]:
+            if one["name"] == name:
+                found: dict[str, Any] = one
+                return found
+        time.sleep(0.1)
+    raise TimeoutError(f"the broker has no {name} among its {kind}")
 
 
 def test_a_status_message_is_routed_by_the_words_that_are_described(document: dict[str, Any]):

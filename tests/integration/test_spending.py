@@ -93,6 +93,10 @@ async def handled(ledger: Ledger, deliver: Deliver, application: Connection, *, 
     return after
 
 
+def tomorrow() -> datetime:
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+
+
 async def mail_to(database: Database, *names: str) -> None:
     await take_in(database.url, [message("OrderShippedEvent", userEmail=f"{name}@sandbox.example") for name in names])
 
@@ -126,8 +130,7 @@ async def test_i20_what_is_over_the_cap_waits_without_a_fact_until_the_day_is_ov
     assert (waiting.state.version, len(fake.requests)) == (1, 1)
     assert [line["event"] for line in logs] == ["spend_cap_reached"]
     until_when = await value(application, "SELECT wait_until FROM ledger.agenda")
-    tomorrow = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    assert abs(until_when - tomorrow) < timedelta(seconds=5)
+    assert abs(until_when - tomorrow()) < timedelta(seconds=5)
 
 
 async def test_what_waits_for_the_next_day_is_looked_at_when_it_expires(
@@ -136,8 +139,9 @@ async def test_what_waits_for_the_next_day_is_looked_at_when_it_expires(
     await take_in(database.url, [message("PasswordResetRequestedEvent", emailAddress="success@sandbox.example")])
     async with deliverer(ledger, fake, "email=0 USD") as deliver:
         waiting = await handled(ledger, deliver, application)
-    expires_at = waiting.state.requested.expires_at
-    assert abs(await value(application, "SELECT wait_until FROM ledger.agenda") - expires_at) < timedelta(seconds=5)
+    until_when = await value(application, "SELECT wait_until FROM ledger.agenda")
+    # In the last half hour of a day, the next one comes first.
+    assert abs(until_when - min(waiting.state.requested.expires_at, tomorrow())) < timedelta(seconds=5)
 
 
 async def test_i27_what_a_provider_has_certainly_not_taken_goes_back_and_a_doubt_stays_spent(
