@@ -7,10 +7,11 @@ from uuid import UUID
 
 import msgspec
 
+from ledger import telling
 from ledger.errors import UnknownTopicError
 from ledger.keys import DataKey
-from ledger.mapping import FactMapper, unseal
-from ledger.notification import Attempt, AttemptStarted, Requested, State
+from ledger.mapping import FactMapper, of_notification, unseal
+from ledger.notification import Attempt, AttemptStarted, Requested, State, fold
 from ledger.operations import Operations
 from ledger.status import Evidence, Status
 from ledger.store import Row
@@ -105,10 +106,11 @@ class ShownFact(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, Any]
 
 
-class History(msgspec.Struct, frozen=True):
-    """Every fact of a notification, in order."""
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """Every fact of a notification, in order; `sent_twice` says in words that it may have been, and why."""
 
     id: UUID
+    sent_twice: str | None
     facts: list[ShownFact]
 
 
@@ -169,7 +171,17 @@ def recipient(user_id: str | None, personal: Personal | Redacted, *, unmasked: b
 
 def history(stream: UUID, rows: Sequence[Row], *, key: DataKey | None, unmasked: bool) -> History:
     """Show every fact; `key` opens what is sealed."""
-    return History(stream, [_fact(row, key=key, unmasked=unmasked) for row in rows])
+    facts = [_fact(row, key=key, unmasked=unmasked) for row in rows]
+    return History(id=stream, sent_twice=sent_twice(rows), facts=facts)
+
+
+def sent_twice(rows: Sequence[Row]) -> str | None:
+    """Say in words that a notification may have been sent twice; None, too, where its facts cannot all be read."""
+    try:
+        state = fold([of_notification(_MAPPER.decode(row.topic, row.state)) for row in rows])
+    except (UnknownTopicError, msgspec.MsgspecError, ValueError):
+        return None
+    return None if state is None else telling.sent_twice(state)
 
 
 def masked(address: str | None) -> str | None:

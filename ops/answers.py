@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from api.views import sent_twice
 from handlers.intake import Conflicting, Result, TakenIn
 from ledger.errors import UnknownTopicError
 from ledger.mapping import FactMapper
@@ -19,16 +20,22 @@ from templates.envelope import MessageRejectedError
 _SHOWN_APART = {"recorded_at", "cause", "by", "personal"}
 
 
-async def history(
-    store: Store, notification: UUID, *, at: datetime | None, version: int | None
-) -> list[dict[str, Any]]:
+class Told(msgspec.Struct, frozen=True):
+    """The facts of a notification as they are shown, and in words whether it may have been sent twice."""
+
+    facts: list[dict[str, Any]]
+    sent_twice: str | None
+
+
+async def history(store: Store, notification: UUID, *, at: datetime | None, version: int | None) -> Told:
     """Return every fact of a notification in order, without personal data; up to a time or a version."""
     rows = await store.load([notification])
     if not rows:
         raise OperationError("there is no such notification")
     mapper = FactMapper()
     told = [_told(mapper, row) for row in rows if version is None or row.version <= version]
-    return [fact for fact in told if at is None or fact["recorded_at"] is None or fact["recorded_at"] <= at]
+    facts = [fact for fact in told if at is None or fact["recorded_at"] is None or fact["recorded_at"] <= at]
+    return Told(facts, sent_twice(rows[: len(facts)]))
 
 
 def _told(mapper: FactMapper, row: Row) -> dict[str, Any]:
@@ -64,12 +71,13 @@ def _time(value: Any) -> datetime | None:
     return at
 
 
-def as_lines(facts: list[dict[str, Any]]) -> list[str]:
-    """Write facts as lines for a terminal."""
-    return [
+def as_lines(told: Told) -> list[str]:
+    """Write a history as lines for a terminal."""
+    lines = [
         f"{fact['version']:>3}  {_shown_time(fact['recorded_at']):<26}  {fact['topic']:<32} {_fields(fact['data'])}"
-        for fact in facts
+        for fact in told.facts
     ]
+    return lines if told.sent_twice is None else [*lines, told.sent_twice]
 
 
 def _shown_time(at: datetime | None) -> str:

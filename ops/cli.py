@@ -170,7 +170,7 @@ def migrate(*, as_json: bool) -> None:
 def history(notification: UUID, at: datetime | None, version: int | None, *, as_json: bool) -> None:
     """Show every fact of a notification, in order."""
     told = _with_parts(lambda given: answers.history(given.ledger.store, notification, at=at, version=version))
-    _print(told, answers.as_lines(told), as_json=as_json)
+    _print(told.facts, answers.as_lines(told), as_json=as_json)
 
 
 @main.command("held")

@@ -11,8 +11,9 @@ import pytest
 
 from ledger.set_aside import Refusal
 from ledger.store import Encoded
+from ledger.values import DoubtPolicy
 from tests.integration.api.deliveries import message
-from tests.integration.api.test_release import in_doubt
+from tests.integration.api.test_release import in_doubt, sent_again
 from tests.integration.ledger.parts import new_id, now, opened_store, running_ledger, set_aside_in
 from tests.support import ports
 from tests.support import service as processes
@@ -94,6 +95,15 @@ async def test_i25_a_fact_of_a_newer_release_is_shown_as_it_lies_there_without_p
     assert all("mood=['calm'] reason=7" in line for line in others)
     assert [one["version"] for one in msgspec.json.decode(encoded)] == [1, 2, 3, 4, 5, 6]
     assert "c2VhbGVk" not in said + encoded
+
+
+async def test_a_history_ends_with_the_words_that_it_may_have_been_sent_twice(service: Service, database: Database):
+    async with running_ledger(database.url) as ledger:
+        stream = await in_doubt(ledger, doubt=DoubtPolicy.RESEND)
+        assert "sent twice" not in (await _said(service, "history", str(stream)))[1]
+        await sent_again(ledger, stream)
+    code, said = await _said(service, "history", str(stream))
+    assert (code, said.splitlines()[-1].partition(".")[0]) == (0, "May have been sent twice")
 
 
 async def test_a_database_that_is_down_is_one_clear_line_without_its_address(service: Service):

@@ -6,7 +6,7 @@ import pytest
 from ledger import agenda
 from ledger.decision import Decision, NewFact
 from ledger.ledger import Ledger
-from ledger.notification import AttemptInDoubt, AttemptStarted, Origin
+from ledger.notification import AttemptInDoubt, AttemptStarted, Dispatched, Origin
 from ledger.values import DoubtPolicy
 from tests.integration.api.conftest import Service
 from tests.integration.ledger.parts import new_id, now, request
@@ -35,6 +35,23 @@ async def in_doubt(
         Decision(facts=tuple(NewFact(stream, version, fact) for version, fact in enumerate(facts, start=1)))
     )
     return stream
+
+
+async def sent_again(ledger: Ledger, stream: UUID) -> None:
+    """The same notification, sent once more, and taken this time."""
+    attempt, stamp = uuid4(), Origin(now=now(), cause="test", by="test").stamp()
+    started = AttemptStarted(
+        **stamp,
+        attempt=attempt,
+        provider="ses",
+        address_hash="ab" * 16,
+        digest=b"d" * 32,
+        deadline_at=now(),
+        because="resend_after_doubt",
+    )
+    taken = Dispatched(**stamp, attempt=attempt, provider="ses", reference="ref-2")
+    facts = tuple(NewFact(stream, version, fact) for version, fact in enumerate((started, taken), start=4))
+    await ledger.change(stream, lambda _loaded, _now: Decision(facts=facts))
 
 
 async def listed(ledger: Ledger) -> list[UUID]:
@@ -88,3 +105,13 @@ async def test_a_release_needs_a_reason_a_notification_and_the_scope(service: Se
     refused = await service.client.post(path, json=WHY, headers=service.as_("notifications:read"))
     assert refused.status_code == 403
     assert await listed(service.ledger) == [stream]
+
+
+async def test_the_history_says_that_it_may_have_been_sent_twice_and_why(service: Service):
+    stream = await in_doubt(service.ledger, doubt=DoubtPolicy.RESEND)
+    url = f"/v1/notifications/{stream}/history"
+    assert (await service.client.get(url)).json()["sent_twice"] is None
+    await sent_again(service.ledger, stream)
+    said = (await service.client.get(url)).json()["sent_twice"]
+    assert said.startswith("May have been sent twice. Nothing told whether ses had taken the attempt of ")
+    assert "(timeout), so it was sent again at " in said
