@@ -1,4 +1,7 @@
-"""Delivery of one item: decide, render, record the intent, make one request, record what came of it."""
+"""Delivery of one item: decide, render, record the intent, make one request, record what came of it.
+
+One file on purpose: each step is read against the others, for the process may die between any two of them.
+"""
 
 import asyncio
 import random

@@ -1,4 +1,7 @@
-"""Ledger: load, decide, append, and decide again when the world has moved on meanwhile."""
+"""Ledger: load, decide, append, and decide again when the world has moved on meanwhile.
+
+Reading and writing stand together: what was read for a decision is what its append is guarded by.
+"""
 
 import asyncio
 import time

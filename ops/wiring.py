@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from datetime import timedelta
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,28 +40,18 @@ from ledger.reads import Reads
 from ledger.set_aside import SetAside
 from ledger.signals import Signals
 from ledger.store import Store, make_pool
-from ledger.values import Channel, Lane
+from ledger.values import Channel
 from ops.errors import NotReadyError, OperationError, SettingsError
 from ops.gauges import Gauges
+from ops.routes import open_route
 from ops.serving import serving
 from ops.settings import Settings
 from projections.notification_log import NotificationLog
-from providers.fcm import DEADLINE as FCM_DEADLINE
-from providers.fcm import Fcm
 from providers.fcm_receipts import FcmReceipts
-from providers.google_access import service_account
-from providers.guard import Gate, Route
-from providers.limits import Connect
 from providers.pricing import PriceListError, Prices
 from providers.pricing import load as load_prices
-from providers.ses import DEADLINE as SES_DEADLINE
-from providers.ses import Ses
 from providers.ses_callbacks import SesCallbacks
-from providers.smtp import DEADLINE as SMTP_DEADLINE
-from providers.smtp import Smtp
 from providers.sns import Fetcher, Verifier
-from providers.twilio import DEADLINE as TWILIO_DEADLINE
-from providers.twilio import Twilio
 from providers.twilio_callbacks import TwilioCallbacks
 from templates.catalogue import Catalogue, load
 from templates.files import MESSAGES
@@ -71,8 +59,6 @@ from templates.rendering import Renderer
 
 ROLES = ("api", "ingest", "deliver", "project", "maintain")
 
-# What must not wait takes the next provider when the first is shut; the rest keeps its sender's good name at the first.
-FAILOVER = frozenset({Lane.URGENT, Lane.HIGH})
 
 # Every provider that a release may call, whether this installation does or not.
 PROVIDERS = frozenset({"ses", "smtp", "twilio", "fcm"})
@@ -152,62 +138,6 @@ async def _identity(store: Store, encryption: KeyEncryption) -> Identity:
     if not await store.sequence_is_ahead():
         raise NotReadyError("the sequence of positions lies behind the log (a restore?): set it to the last position")
     return Identity(encryption.unwrap_identity(installation[1]))
-
-
-async def open_route(
-    channel: Channel, settings: Settings, ledger: Ledger, *, deadline: timedelta | None = None
-) -> Route:
-    """Open the providers of a channel in their order. A `deadline` takes the place of each provider's own."""
-    open_gates: dict[Channel, Callable[[Settings, Connect, timedelta | None], Awaitable[list[Gate]]]] = {
-        Channel.EMAIL: _email_gates,
-        Channel.SMS: _sms_gates,
-        Channel.PUSH: partial(_push_gates, ledger.identity),
-    }
-    return Route(await open_gates[channel](settings, ledger.store.connection, deadline), failover=FAILOVER)
-
-
-async def _email_gates(settings: Settings, connect: Connect, deadline: timedelta | None) -> list[Gate]:
-    """Open SES, then the relay where one is named."""
-    ses = await Ses.open(
-        region=settings.aws_region,
-        endpoint_url=settings.ses_endpoint_url or None,
-        configuration_set=settings.ses_configuration_set or None,
-        deadline=deadline or SES_DEADLINE,
-        max_connections=settings.delivery_slots,
-    )
-    gates = [Gate(ses, connect, rate=settings.ses_rate or None)]
-    if settings.smtp_url:
-        relay = await Smtp.open(settings.smtp_url, deadline=deadline or SMTP_DEADLINE)
-        gates.append(Gate(relay, connect, rate=settings.smtp_rate or None))
-    return gates
-
-
-async def _sms_gates(settings: Settings, connect: Connect, deadline: timedelta | None) -> list[Gate]:
-    twilio = await Twilio.open(
-        account_sid=settings.twilio_account_sid,
-        auth_token=settings.twilio_auth_tokens()[0],
-        public_url=settings.public_url,
-        base_url=settings.twilio_base_url or None,
-        deadline=deadline or TWILIO_DEADLINE,
-        max_connections=settings.delivery_slots,
-    )
-    return [Gate(twilio, connect, rate=settings.twilio_rate or None)]
-
-
-async def _push_gates(
-    identity: Identity, settings: Settings, connect: Connect, deadline: timedelta | None
-) -> list[Gate]:
-    """Open FCM; the receipts that go out with its pushes are signed by this installation."""
-    credentials, project = service_account(settings.fcm_credentials)
-    fcm = await Fcm.open(
-        credentials,
-        project=project,
-        receipt=identity.receipt,
-        base_url=settings.fcm_base_url or None,
-        deadline=deadline or FCM_DEADLINE,
-        max_connections=settings.delivery_slots,
-    )
-    return [Gate(fcm, connect, rate=settings.fcm_rate or None)]
 
 
 def renderer_of(given: Parts) -> Renderer:

@@ -1,4 +1,7 @@
-"""notification_log: a row for each notification, how it stands and what it is searched by; its tables and its fold."""
+"""notification_log: a row for each notification, how it stands and what it is searched by; its tables and its fold.
+
+A third of it are the tables and their columns, which are read beside the fold that fills them.
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime

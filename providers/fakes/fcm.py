@@ -16,8 +16,9 @@ from aiohttp import web
 from providers.fakes.fcm_access import PATH as TOKEN_PATH
 from providers.fakes.fcm_access import Account
 from providers.fakes.fcm_inbox import Inbox
-from providers.fakes.fcm_log import Push, PushLog
-from providers.fakes.serving import until_asked_to_end
+from providers.fakes.fcm_log import Push
+from providers.fakes.request_log import RequestLog
+from providers.fakes.serving import listen, until_asked_to_end
 
 PROJECT = "sandbox"
 PAGE = 1000
@@ -84,7 +85,9 @@ class FakeFcm:
     `credentials` is the JSON key of a service account that it knows.
     """
 
-    def __init__(self, log: PushLog, account: Account, *, behaviour: Behaviour | None, service_url: str) -> None:
+    def __init__(
+        self, log: RequestLog[Push], account: Account, *, behaviour: Behaviour | None, service_url: str
+    ) -> None:
         self.behaviour = behaviour
         self.account = account
         self.url = ""
@@ -106,7 +109,7 @@ class FakeFcm:
     ) -> Self:
         """Listen. `service_url` is where the phones report to; `log` is a file that the requests outlive us in."""
         account = await asyncio.to_thread(Account, PROJECT)
-        fake = cls(PushLog(log), account, behaviour=behaviour, service_url=service_url)
+        fake = cls(RequestLog(Push, log), account, behaviour=behaviour, service_url=service_url)
         await fake._listen(host, port)
         return fake
 
@@ -136,11 +139,7 @@ class FakeFcm:
                 *Inbox(self._log.requests, self._report).routes(),
             ]
         )
-        # A client that goes away ends its handler: those that are never answered would pile up.
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-        self.url = f"http://{host}:{self._runner.addresses[0][1]}"
+        self._runner, self.url = await listen(app, host, port)
 
     async def _send(self, http: web.Request) -> web.Response:
         raw = await http.read()

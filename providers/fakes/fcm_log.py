@@ -1,13 +1,12 @@
-"""The request log of the fake FCM: every push that came in, in order; the oracle for "never sent twice"."""
+"""One request for a push, as the fake FCM keeps it."""
 
 from datetime import datetime
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
 
-class Push(msgspec.Struct, kw_only=True):
+class Push(msgspec.Struct, kw_only=True, tag="request"):
     """One request for a push. `status` is what it was answered with; 0 = it never was.
 
     `number` counts from 1 in the order of arrival; `connection` is the other end's address and port; `body` is the
@@ -33,6 +32,16 @@ class Push(msgspec.Struct, kw_only=True):
     def message_id(self) -> str:
         """The name that it was taken by."""
         return self.name
+
+    @property
+    def reports(self) -> bool:
+        """Nobody is told by itself what became of a push: the phones report."""
+        return False
+
+    def forget(self) -> None:
+        """Let go of what is large; where it went and its ids stay."""
+        self.headers = {}
+        self.body = {"message": {"fid": self.fid, "data": self.data}}
 
     @property
     def message(self) -> dict[str, Any]:
@@ -66,32 +75,3 @@ class Push(msgspec.Struct, kw_only=True):
         shown = android.get("notification") if isinstance(android, dict) else None
         tag = shown.get("tag") if isinstance(shown, dict) else None
         return tag if isinstance(tag, str) and tag else f"number {self.number}"
-
-
-class PushLog:
-    """The pushes, in memory and, with a path, in a file of JSON lines that outlives the process."""
-
-    def __init__(self, path: Path | None = None) -> None:
-        self.requests: list[Push] = []
-        self._file: BinaryIO | None = None
-        if path is not None:
-            self._load(path)
-            self._file = path.open("ab", buffering=0)
-
-    def add(self, push: Push) -> None:
-        if self._file is not None:
-            self._file.write(msgspec.json.encode(push) + b"\n")
-        self.requests.append(push)
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def _load(self, path: Path) -> None:
-        if not path.exists():
-            return
-        whole, _, torn = path.read_bytes().rpartition(b"\n")
-        if torn:
-            # The process was killed in the middle of a line; nobody was answered for it.
-            path.write_bytes(whole + b"\n" if whole else b"")
-        self.requests += msgspec.json.Decoder(Push).decode_lines(whole)

@@ -1,8 +1,20 @@
-"""How a fake is run by itself: it says where it listens, and ends by a signal."""
+"""How a fake over HTTP listens; and how one is run by itself: it says where, and ends by a signal."""
 
 import asyncio
 import signal
 import sys
+
+from aiohttp import web
+
+
+async def listen(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, str]:
+    """Serve an application; returns what it is ended by, and its address. A client that goes away ends its handler:
+    those that are never answered would pile up.
+    """
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, host, port).start()
+    return runner, f"http://{host}:{runner.addresses[0][1]}"
 
 
 async def until_asked_to_end(url: str) -> None:

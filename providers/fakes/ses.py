@@ -13,7 +13,7 @@ import uvloop
 from aiohttp import web
 
 from providers.fakes.request_log import RequestLog
-from providers.fakes.serving import until_asked_to_end
+from providers.fakes.serving import listen, until_asked_to_end
 from providers.fakes.ses_events import event
 from providers.fakes.ses_inbox import Inbox
 from providers.fakes.ses_log import Request, SendEmail
@@ -132,11 +132,7 @@ class FakeSes:
                 *Inbox(self._log.requests, self._publish_one).routes(),
             ]
         )
-        # A client that goes away ends its handler: those that are never answered would pile up.
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-        self.url = f"http://{host}:{self._runner.addresses[0][1]}"
+        self._runner, self.url = await listen(app, host, port)
 
     async def _send_email(self, http: web.Request) -> web.Response:
         raw = await http.read()

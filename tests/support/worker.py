@@ -23,8 +23,9 @@ from ledger.policy import AllowList
 from ledger.values import Channel, Personal
 from ops.logs import configure
 from ops.process import stop_on_signals
+from ops.routes import open_route
 from ops.settings import load
-from ops.wiring import Parts, open_route, parts, prices_of
+from ops.wiring import Parts, parts, prices_of
 from templates.rendering import Rendered, Renderer
 
 _log = structlog.get_logger("tests.worker")
