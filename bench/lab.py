@@ -12,7 +12,7 @@ import msgspec
 from bench import mails, processes
 from bench.stub import Taken
 from ops import embedded
-from tests.support import ports, postgres, rabbitmq, servers
+from tests.support import debian, ports, postgres, rabbitmq
 
 # A server of a service that is in use, small enough for any machine; what is on disk stays on disk (fsync is on).
 POSTGRES = {
@@ -48,8 +48,8 @@ class Lab:
     @cached_property
     def amqp_url(self) -> str:
         """A RabbitMQ node of our own."""
-        if not rabbitmq.local_binaries() and not rabbitmq.docker_answers() and os.geteuid() == 0:
-            servers.install()
+        if (packages := rabbitmq.missing()) and os.geteuid() == 0:
+            debian.install(packages)
         return self._stack.enter_context(rabbitmq.private_node()).address.amqp
 
     @cached_property

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.servers import main, starts_no_services
+from tests.support.debian import starts_no_services
+from tests.support.servers import main
 
 
 @pytest.mark.parametrize("before", [None, b"#!/bin/sh\nexit 0\n"])

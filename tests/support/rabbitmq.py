@@ -18,10 +18,10 @@ import httpx
 import msgspec
 
 from ops import child
-from tests.support import ports
+from tests.support import debian, ports
 
 START_SECONDS = 90
-INSTALL = "apt-get update && apt-get install --yes rabbitmq-server"
+PACKAGE = "rabbitmq-server"
 IMAGE = "rabbitmq:3.13-management"
 USER = "test"
 
@@ -140,9 +140,14 @@ def private_node() -> Iterator[Node]:
     elif docker_answers():
         source = _container()
     else:
-        raise BrokerStartError(f"the tests need a RabbitMQ: give AMQP_URL, or run as root: {INSTALL}")
+        raise BrokerStartError(f"the tests need a RabbitMQ: give AMQP_URL, or run as root: {debian.command([PACKAGE])}")
     with source as node:
         yield node
+
+
+def missing() -> list[str]:
+    """Return the package without which there is no broker here."""
+    return [] if given() or local_binaries() or docker_answers() else [PACKAGE]
 
 
 def local_binaries() -> Path | None:

@@ -1,4 +1,4 @@
-"""Starts the real servers that the tests need, runs a command with their addresses, stops only what it started.
+"""Brings the programs and starts the real servers that the tests need, runs a command, stops only what it started.
 
 Usage: python -m tests.support.servers run -- COMMAND…
 """
@@ -9,12 +9,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 
-from tests.support import postgres, rabbitmq
-
-POLICY = Path("/usr/sbin/policy-rc.d")
+from tests.support import debian, postgres, rabbitmq
 
 
 def main(arguments: list[str]) -> int:
@@ -23,9 +20,10 @@ def main(arguments: list[str]) -> int:
         return 2
     signal.signal(signal.SIGTERM, _leave)
     try:
+        _install()
         with _servers() as addresses:
             return _run(arguments[2:], environment={**os.environ, **addresses})
-    except (rabbitmq.BrokerStartError, subprocess.CalledProcessError) as exc:
+    except (debian.ProgramMissingError, rabbitmq.BrokerStartError, subprocess.CalledProcessError) as exc:
         print(f"servers: {exc}", file=sys.stderr)
         return 1
 
@@ -51,35 +49,20 @@ def _broker() -> Iterator[rabbitmq.Address]:
         _say("found RabbitMQ")
         yield address
         return
-    if not rabbitmq.local_binaries() and not rabbitmq.docker_answers() and os.geteuid() == 0:
-        install()
     with rabbitmq.private_node() as node:
         _say(f"started {node.description}")
         yield node.address
 
 
-def install() -> None:
-    """Install the Debian package, which must not start a node of its own (policy-rc.d, see invoke-rc.d(8))."""
-    _say(f"no RabbitMQ on this machine, installing it: {rabbitmq.INSTALL}")
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    with starts_no_services(POLICY):
-        for command in (("update",), ("install", "--yes", "--no-install-recommends", "rabbitmq-server")):
-            subprocess.run(["apt-get", "--quiet", *command], env=quiet, check=True)
-
-
-@contextlib.contextmanager
-def starts_no_services(policy: Path) -> Iterator[None]:
-    """Forbid package scripts to start services, and leave the machine's own policy as it was."""
-    before = policy.read_bytes() if policy.exists() else None
-    policy.write_text("#!/bin/sh\nexit 101\n")
-    policy.chmod(0o755)
-    try:
-        yield
-    finally:
-        if before is None:
-            policy.unlink()
-        else:
-            policy.write_bytes(before)
+def _install() -> None:
+    """Bring what is not on this machine; who is not root is told what to run."""
+    packages = [*debian.missing(), *rabbitmq.missing()]
+    if not packages:
+        return
+    if os.geteuid() != 0:
+        raise debian.ProgramMissingError(f"the tests need more programs; run as root: {debian.command(packages)}")
+    _say(f"installing what is missing: {debian.command(packages)}")
+    debian.install(packages)
 
 
 def _run(command: list[str], *, environment: dict[str, str]) -> int:
