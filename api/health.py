@@ -35,6 +35,11 @@ class Readiness:
         self._known: dict[str, str] = {}
         self._known_until = float("-inf")
 
+    @property
+    def ready(self) -> bool:
+        """Whether nothing stood in the way when it was last asked."""
+        return self._asking is not None and not self._known
+
     async def reasons(self) -> dict[str, str]:
         """Return what stands in the way, by check; empty = ready."""
         if time.monotonic() < self._known_until:
@@ -116,5 +121,7 @@ async def readiness(request: AnyRequest) -> Health:
 
 @get("/metrics", include_in_schema=False)
 async def metrics(request: AnyRequest) -> Response[bytes]:
+    checks: Readiness = request.app.state["readiness"]
     registry: CollectorRegistry = request.app.state["registry"]
+    await checks.reasons()  # what is shown of it is of now
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

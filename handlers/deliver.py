@@ -29,7 +29,7 @@ from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Suppress, judge
 from ledger.recipient import DropReason, drop_device
 from ledger.status import Evidence
-from ledger.values import Answer, Channel, Outcome, Personal, Postponed, Refused
+from ledger.values import Accepted, Answer, Channel, InDoubt, Outcome, Personal, Postponed, Refused
 from providers.contract import Answers, Provider, Sending
 from providers.guard import Admission, Route, Token
 from templates.addresses import country_of
@@ -191,6 +191,7 @@ class Deliver:
             expires_at=loaded.state.requested.expires_at,
         )
         outcome = await self._request(lease, token, sending)
+        self._measure(started, outcome, by=provider, priced=priced)
         await self._settle(lease, started, attempt, outcome, by=provider, priced=priced)
 
     async def _wait_for_tomorrow(self, lease: Lease, loaded: Loaded, priced: Priced) -> None:
@@ -227,6 +228,7 @@ class Deliver:
         if attempt.reference is None or not isinstance(provider, Answers):
             return Answer("nobody to ask")
         answer = await provider.ask(attempt.reference, notification=stream, attempt=attempt.id)
+        self._metrics.provider_requests.labels(attempt.provider, "ask", _answer_of(answer)).inc()
         if isinstance(answer, Postponed):
             self._alert(attempt.provider, answer)
         return answer
@@ -323,12 +325,23 @@ class Deliver:
         self._count(gate.provider.name, outcome, time.monotonic() - began)
         return outcome
 
+    def _measure(self, started: Loaded, outcome: Outcome, *, by: Provider, priced: Priced | None) -> None:
+        """Observe how long it took until a provider has it, where that is news, and what that costs."""
+        state, channel = started.state, self.channel.value
+        if isinstance(outcome, Accepted) and not state.reached:
+            seconds = (started.now() - _free_since(started)).total_seconds()
+            self._metrics.handover_seconds.labels(channel, state.requested.lane.value).observe(max(0.0, seconds))
+        if isinstance(outcome, Accepted | InDoubt) and priced is not None:
+            cost = self._metrics.cost.labels(channel, by.name, priced.cost.currency)
+            cost.inc(float(priced.cost.amount))
+
     def _count(self, provider: str, outcome: Outcome, seconds: float) -> None:
         name = str(type(outcome).__struct_config__.tag)
         if (provider, name) not in self._attempts:
             self._attempts[provider, name] = self._metrics.attempts.labels(self.channel.value, provider, name)
         self._attempts[provider, name].inc()
         self._metrics.attempt_seconds.labels(self.channel.value, provider).observe(seconds)
+        self._metrics.provider_requests.labels(provider, "send", _answer_of(outcome)).inc()
         if isinstance(outcome, Postponed):
             self._alert(provider, outcome)
 
@@ -409,6 +422,30 @@ class Deliver:
 
 def _origin(now: datetime) -> Origin:
     return Origin(now=now, cause="agenda", by=_BY)
+
+
+def _free_since(loaded: Loaded) -> datetime:
+    """Say since when nobody has wanted it to wait: from then on its way to the provider is ours."""
+    requested = loaded.state.requested
+    resumed_at = loaded.operations.free_since(requested.type, requested.channel)
+    return max(at for at in (requested.recorded_at, requested.send_at, resumed_at) if at is not None)
+
+
+def _answer_of(outcome: Outcome | Answer) -> str:
+    """Say in a word what a provider did with a request."""
+    match outcome:
+        case Refused():
+            return "refused"
+        case InDoubt():
+            return "no_answer"
+        case Postponed(ours=True):
+            return "fault_of_ours"
+        case Postponed(retry_after=timedelta()):
+            return "throttled"
+        case Postponed():
+            return "unavailable"
+        case _:
+            return "answered"
 
 
 def _result(answer: Answer | Postponed) -> str:

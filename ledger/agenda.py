@@ -66,9 +66,10 @@ WITH waiting AS (
 )
 SELECT notification FROM waiting ORDER BY notification DESC LIMIT 1
 """
-# How much is due, and for how long the oldest has been.
+# How much is due and in hand, and for how long the oldest has been due.
 _DEPTH = """
 SELECT channel, lane, count(*) FILTER (WHERE claimable_at <= now()), count(*),
+       count(*) FILTER (WHERE lease_until > now()),
        coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE claimable_at <= now())), 0)::float8
 FROM ledger.agenda GROUP BY channel, lane
 """
@@ -103,12 +104,13 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Depth(msgspec.Struct, frozen=True):
-    """What one channel and lane holds; `oldest_due` is in seconds."""
+    """What one channel and lane holds; `claimed` is in somebody's hands, `oldest_due` is in seconds."""
 
     channel: str
     lane: str
     due: int
     waiting: int
+    claimed: int
     oldest_due: float
 
 

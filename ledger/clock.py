@@ -25,6 +25,11 @@ class Clock:
         return self._read_at + timedelta(seconds=time.monotonic() - self._counted_from)
 
     @property
+    def skew(self) -> timedelta:
+        """How far this pod's own clock is off, either way."""
+        return abs(datetime.now(UTC) - self.now())
+
+    @property
     def skewed(self) -> bool:
         """Whether this pod's own clock is so far off that it must claim nothing until somebody has mended it."""
-        return abs(datetime.now(UTC) - self.now()) > TOLERATED
+        return self.skew > TOLERATED

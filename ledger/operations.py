@@ -1,6 +1,6 @@
 """What is stopped in the whole installation, by whom and why: the stop button, one stream for all of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -48,12 +48,16 @@ class Selector(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Operations(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stopped: `pauses` are those in force, the earliest first, `ended` the ids of all others."""
+    """What is stopped: `pauses` are those in force, the earliest first, `ended` the ids of all others.
+
+    `lifted` says of each selector when its last pause ended.
+    """
 
     stream: UUID
     version: int = 0
     pauses: tuple[Paused, ...] = ()
     ended: frozenset[UUID] = frozenset()
+    lifted: Mapping[Selector, datetime] = {}
 
     def stopping(self, type_: str, channel: Channel) -> Paused | None:
         """Return the pause by which no provider may be called for such a notification; None when there is none."""
@@ -66,6 +70,10 @@ class Operations(msgspec.Struct, frozen=True, kw_only=True):
     def holding(self, type_: str, channel: Channel) -> Paused | None:
         """Return the pause to be told of for such a notification: one of all providers before one of a single one."""
         return self.stopping(type_, channel) or next(self._about(type_, channel), None)
+
+    def free_since(self, type_: str, channel: Channel) -> datetime | None:
+        """Say when the last pause about such a notification ended; None when there was none."""
+        return max((at for one, at in self.lifted.items() if _is_about(one, type_, channel)), default=None)
 
     def whole_channel(self, channel: Channel) -> bool:
         """Whether nothing of a channel may be sent, whatever it is."""
@@ -82,7 +90,11 @@ class Operations(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _about(self, type_: str, channel: Channel) -> Iterator[Paused]:
-        return (pause for pause in self.pauses if pause.type in (None, type_) and pause.channel in (None, channel))
+        return (pause for pause in self.pauses if _is_about(pause, type_, channel))
+
+
+def _is_about(one: Paused | Selector, type_: str, channel: Channel) -> bool:
+    return one.type in (None, type_) and one.channel in (None, channel)
 
 
 def empty(identity: Identity) -> Operations:
@@ -110,7 +122,10 @@ def evolve(state: Operations, fact: OperationsFact) -> Operations:
     if isinstance(fact, Paused):
         return msgspec.structs.replace(state, version=version, pauses=(*state.pauses, fact))
     left = tuple(pause for pause in state.pauses if pause.pause != fact.pause)
-    return msgspec.structs.replace(state, version=version, pauses=left, ended=state.ended | {fact.pause})
+    over = {selector_of(pause): fact.recorded_at for pause in state.pauses if pause.pause == fact.pause}
+    return msgspec.structs.replace(
+        state, version=version, pauses=left, ended=state.ended | {fact.pause}, lifted={**state.lifted, **over}
+    )
 
 
 def selector_of(pause: Paused) -> Selector:

@@ -5,8 +5,9 @@ A third of it are the statements and the 34 columns of `append_1`, which are rea
 
 import select
 import struct
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -115,6 +116,12 @@ _NETWORK: dict[str, Any] = {
 
 # How long a caller waits for a connection, in seconds.
 _PATIENCE = 10.0
+# Is told how many seconds an operation took: `wait`, `query` or `append`.
+Timed = Callable[[str, float], None]
+
+
+def untimed(_operation: str, _seconds: float) -> None:
+    """Nobody wants to know."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -218,24 +225,36 @@ def _has_news(connection: AsyncConnection[Any]) -> bool:
 class Store:
     """Reads through a pool; appends on one connection of its own, so that a batch is never held up by readers."""
 
-    def __init__(self, url: str, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
+    def __init__(self, url: str, pool: AsyncConnectionPool[AsyncConnection[Any]], *, timed: Timed = untimed) -> None:
         self._url = url
         self._pool = pool
+        self._timed = timed
         self._appender: AsyncConnection[Any] | None = None
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """Lend a connection for working tables."""
+        asked_at = time.monotonic()
         try:
             async with self._pool.connection() as connection:
+                self._timed("wait", time.monotonic() - asked_at)
                 try:
-                    yield connection
+                    with self._timing("query"):
+                        yield connection
                 except psycopg.errors.ReadOnlySqlTransaction:
                     await connection.close()  # the old primary: the pool is to look for the new one
                     raise
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as exc:
             # InternalError: above all a server that has become read-only, as in a failover.
             raise UnavailableError("the database does not answer") from exc
+
+    @contextmanager
+    def _timing(self, operation: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._timed(operation, time.monotonic() - began)
 
     async def appender(self) -> AsyncConnection[Any]:
         """Return the appending connection, opened anew when it was lost."""
@@ -266,7 +285,8 @@ class Store:
 
     async def _append(self, decisions: Sequence[Encoded]) -> tuple[Sequence[int], Sequence[str]]:
         connection = await self.appender()
-        row = await (await connection.execute(_APPEND, _columns(decisions), binary=True)).fetchone()
+        with self._timing("append"):
+            row = await (await connection.execute(_APPEND, _columns(decisions), binary=True)).fetchone()
         return row or ((), ())
 
     async def _learn_weeks(self) -> None:

@@ -4,12 +4,9 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
 from handlers.publish import OUTBOX
 from handlers.spending import Cap, day_of
@@ -43,14 +40,12 @@ class Gauges:
     def __init__(
         self,
         registry: CollectorRegistry,
-        pool: AsyncConnectionPool[AsyncConnection[Any]],
         ledger: Ledger,
         set_aside: SetAside,
         view: View,
         *,
         caps: Sequence[Cap] = (),
     ) -> None:
-        self._pool = pool
         self._ledger = ledger
         self._set_aside = set_aside
         self._view = view
@@ -62,6 +57,9 @@ class Gauges:
         self._rows = Gauge("notification_agenda_rows", "All rows of the agenda.", lanes, registry=registry)
         self._oldest = Gauge(
             "notification_agenda_oldest_due_seconds", "How long the oldest has been due.", lanes, registry=registry
+        )
+        self._claimed = Gauge(
+            "notification_agenda_claimed", "Rows that a process has in hand.", lanes, registry=registry
         )
         self._held = Gauge(
             "notification_agenda_held", "Doubts that wait for a person; 1,000 stands for more.", registry=registry
@@ -77,9 +75,6 @@ class Gauges:
         self._outbox = Gauge("notification_outbox_depth", "Positions not published.", registry=registry)
         self._outbox_age = Gauge("notification_outbox_age_seconds", "Age of the first of them.", registry=registry)
         self._outbox_parked = Gauge("notification_outbox_parked", "Streams left out.", registry=registry)
-        self._connections = Gauge(
-            "notification_database_pool", "Connections of the reading pool.", ("state",), registry=registry
-        )
         by_provider = ("provider",)
         self._breaker = Gauge(
             "notification_provider_breaker_open",
@@ -103,6 +98,11 @@ class Gauges:
             "notification_spend_ratio",
             "The share of a daily cap that is spent, by the price list; without a country, of the whole channel.",
             ("channel", "country"),
+            registry=registry,
+        )
+        self._refreshed = Gauge(
+            "notification_gauges_refreshed_timestamp_seconds",
+            "When the gauges that are read from the database were last right.",
             registry=registry,
         )
         self._weeks = Gauge(
@@ -135,11 +135,12 @@ class Gauges:
         for provider in providers:
             self._breaker.labels(provider.provider).set(provider.tripped)
             self._shut.labels(provider.provider).set(provider.shut_for)
-        for gauge in (self._due, self._rows, self._oldest):
+        for gauge in (self._due, self._rows, self._claimed, self._oldest):
             gauge.clear()
         for depth in depths:
             self._due.labels(depth.channel, depth.lane).set(depth.due)
             self._rows.labels(depth.channel, depth.lane).set(depth.waiting)
+            self._claimed.labels(depth.channel, depth.lane).set(depth.claimed)
             self._oldest.labels(depth.channel, depth.lane).set(depth.oldest_due)
         self._paused.clear()
         for pause in (await self._ledger.look_at_operations()).pauses:
@@ -153,9 +154,7 @@ class Gauges:
         await self._refresh_spending()
         self._dead.set(await self._set_aside.waiting())
         self._unmatched.set(await self._set_aside.unmatched())
-        stats = self._pool.get_stats()
-        for state in ("pool_size", "pool_available", "requests_waiting"):
-            self._connections.labels(state).set(stats.get(state, 0))
+        self._refreshed.set_to_current_time()
 
     async def _refresh_spending(self) -> None:
         today = day_of(await self._ledger.store.now())

@@ -50,7 +50,7 @@ async def working(settings: Settings, roles: Sequence[str], *, failed: Callable[
         running = Roles(given, failed)
         for role in order:
             await stack.enter_async_context(running.of(role))
-        await stack.enter_async_context(running.operations())
+        await stack.enter_async_context(running.operations(order))
         _spare_the_collector()
         yield running
 

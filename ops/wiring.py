@@ -1,7 +1,7 @@
 """The composition root: builds the parts from the settings, and runs the roles of one process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -46,6 +46,7 @@ from ops.gauges import Gauges
 from ops.routes import open_route
 from ops.serving import serving
 from ops.settings import Settings
+from ops.vitals import show_vitals
 from projections.notification_log import NotificationLog
 from providers.fcm_receipts import FcmReceipts
 from providers.pricing import PriceListError, Prices
@@ -88,7 +89,9 @@ async def parts(settings: Settings, *, listen: bool = False) -> AsyncIterator[Pa
     async with AsyncExitStack() as stack:
         pool = make_pool(settings.database_url, size=settings.database_pool_size)
         await stack.enter_async_context(pool)
-        store = Store(settings.database_url, pool)
+        registry = CollectorRegistry()
+        metrics = Metrics(registry)
+        store = Store(settings.database_url, pool, timed=metrics.time_database)
         stack.push_async_callback(store.aclose)
         encryption = KeyEncryption(settings.encryption_keys())
         identity = await _identity(store, encryption)
@@ -99,8 +102,6 @@ async def parts(settings: Settings, *, listen: bool = False) -> AsyncIterator[Pa
         ledger = Ledger(store, keys, identity, signals)
         await ledger.start()
         stack.push_async_callback(ledger.stop)
-        registry = CollectorRegistry()
-        metrics = Metrics(registry)
         Info("notification_build", "What runs here.", registry=registry).info(
             {"version": version("notification-ledger")}
         )
@@ -219,6 +220,8 @@ class Roles:
         """Deliver one channel; each has slots and providers of its own, and none waits for another's (promise I21)."""
         given, settings = self._parts, self._parts.settings
         route = await open_route(channel, settings, given.ledger)
+        for provider, rate in route.rates.items():
+            given.metrics.rate_limit.labels(provider).set(rate)
         allowed = AllowList(settings.allow_list(), settings.countries())
         deliver = Deliver(
             given.ledger,
@@ -278,9 +281,7 @@ class Roles:
     async def _maintain(self) -> AsyncIterator[None]:
         given = self._parts
         maintain = Maintain(given.ledger, given.receive, given.set_aside, given.metrics)
-        gauges = Gauges(
-            given.registry, given.pool, given.ledger, given.set_aside, NotificationLog(), caps=given.settings.caps()
-        )
+        gauges = Gauges(given.registry, given.ledger, given.set_aside, NotificationLog(), caps=given.settings.caps())
         maintain.start()
         task = self._watch(gauges.run(), "gauges")
         try:
@@ -325,10 +326,11 @@ class Roles:
             await stack.enter_async_context(serving(make_app(services), host=settings.host, port=settings.port))
             yield
 
-    def operations(self) -> AbstractAsyncContextManager[None]:
-        """Return the block that serves health and metrics, for every role."""
-        settings = self._parts.settings
-        app = make_ops_app(self._readiness(), self._parts.registry)
+    def operations(self, roles: Iterable[str]) -> AbstractAsyncContextManager[None]:
+        """Return the block that serves health and metrics of a process that runs these roles."""
+        given, settings, readiness = self._parts, self._parts.settings, self._readiness()
+        show_vitals(given.registry, roles, readiness, given.ledger.clock, given.pool)
+        app = make_ops_app(readiness, given.registry)
         return serving(app, host=settings.host, port=settings.ops_port)
 
     def _readiness(self) -> Readiness:

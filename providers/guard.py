@@ -69,6 +69,7 @@ class Gate:
 
     def __init__(self, provider: Provider, connect: Connect, *, rate: float | None = None) -> None:
         self.provider = provider
+        self.rate = rate
         self.limited = rate is not None
         self._block = _UNLIMITED_BLOCK if rate is None else max(1, int(rate * _BLOCK_SECONDS))
         self._probe_for = provider.deadline * 2
@@ -200,6 +201,11 @@ class Route:
     def providers(self) -> frozenset[str]:
         """The names of its providers."""
         return frozenset(gate.provider.name for gate in self._gates)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Calls a second of each provider that has a limit."""
+        return {gate.provider.name: gate.rate for gate in self._gates if gate.rate is not None}
 
     async def admit(self, wanted: int, *, without: Collection[str] = ()) -> Admission:
         """Say what may be claimed, when these providers must not be called. Raises UnavailableError."""

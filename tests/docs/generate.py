@@ -30,6 +30,7 @@ from ledger.status import PRECEDENCE, STRENGTH, Evidence, Status
 from ops import settings
 from ops.cli import main as program
 from ops.gauges import Gauges
+from ops.vitals import show_vitals
 from templates.catalogue import Catalogue, load
 from templates.declarations import spelled
 from templates.entries import Kind
@@ -138,7 +139,8 @@ def metrics() -> list[MetricWrapperBase]:
     registry = CollectorRegistry()
     Metrics(registry)
     never_read: Any = None
-    Gauges(registry, never_read, never_read, never_read, never_read)
+    Gauges(registry, never_read, never_read, never_read)
+    show_vitals(registry, (), never_read, never_read, never_read)
     return [metric for metric in registry._collector_to_names if isinstance(metric, MetricWrapperBase)]
 
 

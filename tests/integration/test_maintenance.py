@@ -42,7 +42,7 @@ async def test_i13_a_job_that_fails_in_any_way_is_counted_and_logged_by_its_type
 async def test_the_weeks_that_lie_ahead_are_counted_up_to_the_first_that_is_missing(database: Database):
     registry = CollectorRegistry()
     async with running_ledger(database.url) as ledger:
-        gauges = Gauges(registry, ledger.store._pool, ledger, set_aside_in(ledger.store), NotificationLog())
+        gauges = Gauges(registry, ledger, set_aside_in(ledger.store), NotificationLog())
         seen = []
         for missing in (None, 8, 3, 1):
             if missing:

@@ -272,7 +272,7 @@ async def test_the_same_pause_twice_is_one_and_so_is_its_end(ledger: Ledger, pau
 
 async def test_each_pause_in_force_is_shown_by_a_gauge(ledger: Ledger, pauses: Pauses):
     registry = CollectorRegistry()
-    gauges = Gauges(registry, ledger.store._pool, ledger, set_aside_in(ledger.store), NotificationLog())
+    gauges = Gauges(registry, ledger, set_aside_in(ledger.store), NotificationLog())
 
     async def shown(**labels: str) -> float | None:
         await gauges.refresh()

@@ -444,7 +444,7 @@ async def test_how_far_the_outbox_is_behind_is_known_without_a_relay(
         assert await published_all(connection, ledger)
     await led(ledger, [TAKEN], [TAKEN])
     registry = CollectorRegistry()
-    gauges = Gauges(registry, ledger.store._pool, ledger, set_aside_in(ledger.store), NotificationLog())
+    gauges = Gauges(registry, ledger, set_aside_in(ledger.store), NotificationLog())
     await gauges.refresh()
     behind = await ledger.store.head() - await position(connection, OUTBOX)
     assert behind == 8

@@ -163,7 +163,7 @@ async def test_how_much_of_a_cap_is_spent_is_shown_and_said_once_when_it_gets_ne
 ):
     registry = CollectorRegistry()
     caps = caps_in("email=10 USD, sms=10 USD, sms:GB=1 USD")
-    gauges = Gauges(registry, ledger.store._pool, ledger, set_aside_in(ledger.store), NotificationLog(), caps=caps)
+    gauges = Gauges(registry, ledger, set_aside_in(ledger.store), NotificationLog(), caps=caps)
 
     def shown(cap: Cap) -> float | None:
         given = {"channel": cap.channel.value, "country": cap.country or ""}

@@ -18,7 +18,7 @@ from ledger.mapping import FactMapper
 from ledger.notification import Due
 from ledger.set_aside import SetAside
 from ledger.signals import Signals
-from ledger.store import Encoded, Store, make_pool
+from ledger.store import Encoded, Store, Timed, make_pool, untimed
 from ledger.values import Channel, Lane
 from tests.support.postgres import IDENTITY_KEY, KEY_ENCRYPTION_KEY
 from tests.unit.ledger.samples import requested
@@ -29,10 +29,10 @@ KEYS = Keys(KeyEncryption([KEY_ENCRYPTION_KEY]))
 
 
 @asynccontextmanager
-async def opened_store(url: str, *, pool_size: int = 4) -> AsyncIterator[Store]:
+async def opened_store(url: str, *, pool_size: int = 4, timed: Timed = untimed) -> AsyncIterator[Store]:
     pool = make_pool(url, size=pool_size)
     await pool.open()
-    store = Store(url, pool)
+    store = Store(url, pool, timed=timed)
     try:
         yield store
     finally:

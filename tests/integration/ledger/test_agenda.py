@@ -159,6 +159,9 @@ async def test_its_depth_tells_what_is_due_and_what_waits(store: Store, applicat
     await make_due(store, seconds=60)
     await make_due(store, channel=Channel.SMS, lane=Lane.URGENT, seconds=60)
     email, sms = sorted(await agenda.depth(application), key=lambda depth: depth.channel)
-    assert sms == Depth("sms", "urgent", 0, 1, 0.0)
+    assert sms == Depth("sms", "urgent", 0, 1, 0, 0.0)
     assert (email.channel, email.lane, email.due, email.waiting) == ("email", "normal", 2, 3)
     assert 99 < email.oldest_due < 160
+    await claimed(application, limit=1)
+    (email,) = [depth for depth in await agenda.depth(application) if depth.channel == "email"]
+    assert (email.due, email.claimed) == (1, 1)

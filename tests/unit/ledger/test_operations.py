@@ -122,6 +122,15 @@ def test_what_was_resumed_may_be_paused_again():
     assert then(state, pause(state, TWO, EVERYTHING, "not mended", origin(3))).whole_channel(Channel.PUSH)
 
 
+def test_what_a_pause_held_back_is_free_since_its_last_end_and_the_rest_was_never_held():
+    state = paused(Selector(channel=Channel.SMS), Selector(type="order_shipped"))
+    assert state.free_since("order_shipped", Channel.SMS) is None
+    state = then(state, resume(state, ONE, "mended", origin(5)), resume(state, TWO, "mended", origin(9)))
+    assert state.free_since("order_shipped", Channel.SMS) == at(9)
+    assert state.free_since("welcome", Channel.SMS) == at(5)
+    assert state.free_since("welcome", Channel.EMAIL) is None
+
+
 def test_a_fact_that_only_a_newer_release_can_read_stops_everything():
     assert evolve(NOTHING, operations.not_understood(at(0))).whole_channel(Channel.EMAIL)
 
