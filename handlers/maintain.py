@@ -2,12 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from handlers.metrics import Metrics
 from handlers.receive import Receive
+from ledger import chain
 from ledger.ledger import Ledger
 from ledger.set_aside import SetAside
 
@@ -16,7 +18,7 @@ Job = Callable[[], Awaitable[object]]
 
 
 class Maintain:
-    """Runs the jobs of this release: weeks made ahead, unmatched reports tried again, old working rows deleted."""
+    """Runs the jobs of this release: weeks made ahead, facts sealed, unmatched reports tried again, old rows gone."""
 
     def __init__(self, ledger: Ledger, receive: Receive, set_aside: SetAside, metrics: Metrics) -> None:
         self._ledger = ledger
@@ -24,6 +26,7 @@ class Maintain:
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
         self.jobs: dict[str, tuple[timedelta, Job]] = {
             "make_weeks": (timedelta(hours=1), ledger.store.make_weeks),
+            "extend_chain": (timedelta(seconds=10), partial(chain.extend, ledger.store)),
             "try_unmatched_reports": (timedelta(seconds=5), receive.try_unmatched),
             "purge_intake": (timedelta(hours=1), ledger.store.purge_intake),
             "purge_set_aside": (timedelta(hours=1), set_aside.purge),

@@ -14,6 +14,7 @@ KEPT = {
     "intake": {"DELETE"},
     "provider_reference": {"DELETE"},
     "quota": {"DELETE"},
+    "chain": set(),
 }
 FORBIDDEN = (
     "UPDATE ledger.stored_events SET state = ''",
@@ -25,6 +26,9 @@ FORBIDDEN = (
     "UPDATE ledger.intake SET conflicts = 0",
     "UPDATE ledger.quota SET used = 0",
     "UPDATE ledger.content SET body = ''",
+    "INSERT INTO ledger.chain VALUES ('standing', 1, 1, '')",
+    "UPDATE ledger.chain SET hash = ''",
+    "DELETE FROM ledger.chain",
     "UPDATE ledger.installation SET name = 'another'",
     "SELECT nextval('ledger.stored_events_notification_id_seq')",
     "SELECT setval('ledger.stored_events_notification_id_seq', 1)",
@@ -66,7 +70,7 @@ async def test_the_application_calls_what_it_was_given_and_nothing_else(applicat
         SELECT proname FROM pg_proc
         WHERE pronamespace = 'ledger'::regnamespace AND has_function_privilege(oid, 'EXECUTE')
     """
-    assert sorted(name for (name,) in await rows(application, query)) == ["append_1", "make_weeks"]
+    assert sorted(name for (name,) in await rows(application, query)) == ["append_1", "extend_chain", "make_weeks"]
 
 
 async def test_what_runs_with_the_owners_rights_looks_names_up_in_a_fixed_place(application: Connection):
@@ -74,7 +78,7 @@ async def test_what_runs_with_the_owners_rights_looks_names_up_in_a_fixed_place(
         SELECT proname, proconfig FROM pg_proc WHERE pronamespace = 'ledger'::regnamespace AND prosecdef
     """
     found = await rows(application, query)
-    assert {name for name, _ in found} >= {"append_1", "make_weeks"}
+    assert {name for name, _ in found} >= {"append_1", "extend_chain", "make_weeks"}
     assert all("search_path=ledger, pg_temp" in settings for _, settings in found)
 
 

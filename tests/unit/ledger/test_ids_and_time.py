@@ -1,11 +1,12 @@
 """Ids that sort by time, and the database's time between two questions."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from uuid import UUID
 
 import pytest
 
 from ledger.clock import Clock
-from ledger.ids import is_standing, notification_id
+from ledger.ids import begins_at, ids_of, is_standing, notification_id, week_of
 from ledger.values import Mail, utc
 
 NOON = datetime(2031, 5, 4, 12, 0, 0, 123_456, tzinfo=UTC)
@@ -23,6 +24,20 @@ def test_notification_ids_sort_by_time_and_never_repeat():
     ids = [notification_id(NOON + timedelta(milliseconds=number)) for number in range(1_000)]
     assert ids == sorted(ids)
     assert len({notification_id(NOON) for _ in range(10_000)}) == 10_000
+
+
+def test_the_ids_of_a_week_are_those_from_its_first_millisecond_to_its_last():
+    monday = datetime(2026, 12, 28, tzinfo=UTC)
+    first, last = ids_of("2026w53")
+    assert begins_at("2026w53") == monday
+    tick = timedelta(milliseconds=1)
+    for moment, inside in ((-tick, False), (timedelta(), True), (timedelta(days=7) - tick, True)):
+        made = notification_id(monday + moment)
+        assert (first <= made <= last) == (week_of(made) == "2026w53") == inside
+    assert week_of(notification_id(monday + timedelta(days=7))) == "2027w01"
+    low, high = ids_of("standing")
+    assert (week_of(low), week_of(high), is_standing(low)) == ("standing", "standing", True)
+    assert not is_standing(UUID(int=low.int - 1))
 
 
 def test_an_id_of_the_far_future_is_still_no_standing_stream():
