@@ -26,6 +26,7 @@ from ops.logs import configure
 from ops.migrations import migrate as bring_up_to_date
 from ops.secrets import SCOPES, secrets_in
 from ops.settings import DOTENV, Settings, described, load, require
+from ops.verify import verify
 from ops.wiring import PROVIDERS, ROLES, Parts, catalogue_of, parts, pauses_of, prices_of
 from providers.pricing import describe as describe_prices
 from templates.catalogue import describe
@@ -130,7 +131,7 @@ _MEANINGS = {
     "ingest": "Take messages in from RabbitMQ.",
     "deliver": "Deliver what is due.",
     "project": "Keep the views up to date.",
-    "maintain": "Run the clock: partitions, unmatched reports, deletion of old working rows.",
+    "maintain": "Run the clock: partitions, the hash chain, unmatched reports, deletion of old working rows.",
 }
 for _role in ROLES:
     _add_role(_role, (_role,), _MEANINGS[_role])
@@ -171,6 +172,23 @@ def history(notification: UUID, at: datetime | None, version: int | None, *, as_
     """Show every fact of a notification, in order."""
     told = _with_parts(lambda given: answers.history(given.ledger.store, notification, at=at, version=version))
     _print(told.facts, answers.as_lines(told), as_json=as_json)
+
+
+@main.command("verify")
+@_JSON
+def verify_(*, as_json: bool) -> None:
+    """Compare what is stored with itself: facts with the hash chain, the agenda and the lists with the facts.
+
+    Exits with 1 when anything differs, and names what does. It changes nothing, and others may work meanwhile.
+    """
+    checks = _with_parts(lambda given: verify(given.ledger.store, told=_told_on_the_way))
+    _print(checks, [line for check in checks for line in check.lines()], as_json=as_json)
+    if not all(check.is_right for check in checks):
+        click.get_current_context().exit(1)
+
+
+def _told_on_the_way(line: str) -> None:
+    click.echo(line, err=True)
 
 
 @main.command("held")

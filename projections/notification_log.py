@@ -3,7 +3,7 @@
 A third of it are the tables and their columns, which are read beside the fold that fills them.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -146,6 +146,7 @@ _MOVING: dict[str, type[arrays.Column]] = {
     "progress": arrays.Bytes,
     "cost": arrays.Texts,
 }
+COLUMNS = (*_FIXED, *_MOVING)
 _JSON = frozenset({"references", "cost"})
 # So few facts behind the log, a version has caught up: it is never behind by less while much is going on.
 CAUGHT_UP = 1_000
@@ -269,6 +270,21 @@ async def _begun_before(connection: AsyncConnection[Any], streams: Collection[UU
         return {}
     rows = await (await connection.execute(_LOAD, (arrays.Uuids(list(streams)),), binary=True)).fetchall()
     return {stream: _Folded(_state(_decode(progress)), 0, was=status) for stream, status, progress in rows}
+
+
+def row_of(facts: Sequence[Recorded]) -> tuple[Any, ...]:
+    """Fold all facts of one notification to its row, in the order of COLUMNS; BrokenStreamError as `fold`."""
+    folded: _Folded | None = None
+    for recorded in facts:
+        folded = _next(folded, recorded)
+    if folded is None or folded.fixed is None:
+        raise BrokenStreamError("there is no fact that a notification begins with")
+    return folded.fixed + _moving(folded.state, folded.state.status, folded.position)
+
+
+def comparable(row: Sequence[Any]) -> tuple[Any, ...]:
+    """Return a row, as it is written or as it was read, so that rows that say the same are equal."""
+    return tuple(_READ_AS[name](value) if name in _READ_AS else value for name, value in zip(COLUMNS, row, strict=True))
 
 
 def _state(progress: _Progress) -> State:
@@ -411,6 +427,11 @@ _INSERT = _insert()
 _UPDATE = _update()
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Progress).decode
+# JSON has many spellings, and an older release may have left a field out that a newer one spells.
+_READ_AS: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(_JSON, lambda value: msgspec.json.decode(value) if isinstance(value, str) else value),
+    "progress": _decode,
+}
 # Stands for a request that an earlier batch has put in the row: to evolve a state is to carry its request along unread.
 _UNREAD = Requested(
     recorded_at=datetime.min.replace(tzinfo=UTC),

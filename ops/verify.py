@@ -1,0 +1,103 @@
+"""`verify`: is what is stored what once was stored, and does what is derived from it follow from it."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+
+from ledger import agenda_audit, chain
+from ledger.follower import prepare
+from ledger.store import Store
+from projections import notification_log_audit
+from projections.notification_log import NotificationLog
+
+# More faults of one kind tell nothing more.
+_MOST = 100
+_TOLD_EVERY = 100_000
+
+Told = Callable[[str], None]
+Faults = AsyncIterator[dict[str, Any]]
+
+
+class Checked(msgspec.Struct):
+    """What one check has looked at (facts, or notifications) and found; it goes on behind the last of the `faults`
+    that are shown, and counts them all in `found`. `heads` is what each week's chain has come to, in hex.
+    """
+
+    name: str
+    of: str
+    looked_at: int = 0
+    found: int = 0
+    faults: list[dict[str, Any]] = []
+    heads: dict[str, str] = {}
+    unsealed: int = 0
+
+    @property
+    def is_right(self) -> bool:
+        """Whether nothing differs."""
+        return not self.found
+
+    def lines(self) -> list[str]:
+        """Say it for a terminal."""
+        unsealed = f", {self.unsealed} not sealed yet" if self.unsealed else ""
+        verdict = f"{self.found} {'fault' if self.found == 1 else 'faults'}" if self.found else "ok"
+        shown = [" ".join(f"{name}={value}" for name, value in fault.items()) for fault in self.faults]
+        return [f"{self.name}: {verdict} ({self.looked_at} {self.of}{unsealed})", *(f"  {line}" for line in shown)]
+
+
+async def verify(store: Store, *, told: Told) -> list[Checked]:
+    """Run every check, one after the other; `told` hears of the progress."""
+    facts = Checked("chain", "facts")
+    await _check(facts, _chain(store, facts, told), told)
+    agenda = Checked("agenda", "notifications")
+    await _check(agenda, _agenda(store, agenda, told), told)
+    log = Checked("notification_log", "notifications")
+    await _check(log, _notification_log(store, log, told), told)
+    return [facts, agenda, log]
+
+
+async def _check(checked: Checked, faults: Faults, told: Told) -> None:
+    async for fault in faults:
+        checked.found += 1
+        if len(checked.faults) < _MOST:
+            checked.faults.append({name: value for name, value in fault.items() if value not in (None, ())})
+    told(f"{checked.name}: {checked.looked_at} {checked.of}")
+
+
+def _counting(checked: Checked, told: Told) -> Callable[[int], None]:
+    def seen(count: int) -> None:
+        before, checked.looked_at = checked.looked_at, checked.looked_at + count
+        if before // _TOLD_EVERY < checked.looked_at // _TOLD_EVERY:
+            told(f"{checked.name}: {checked.looked_at} {checked.of} …")
+
+    return seen
+
+
+async def _chain(store: Store, checked: Checked, told: Told) -> Faults:
+    async with store.connection() as connection:
+        end = await chain.end(connection)
+        checked.unsealed = end.unsealed
+        for week, is_here in (await chain.weeks(connection)).items():
+            links = await chain.links(connection, week)
+            if links:
+                checked.heads[week] = links[-1].hash.hex()
+            if not is_here:
+                yield {"week": week, "what": "missing", "position": links[-1].last}
+                continue
+            found = chain.faults(connection, week, upto=end.position, seen=_counting(checked, told))
+            async for fault in found:
+                yield msgspec.structs.asdict(fault)
+
+
+async def _agenda(store: Store, checked: Checked, told: Told) -> Faults:
+    async for found in agenda_audit.differing(store, seen=_counting(checked, told)):
+        for one in found:
+            yield {"notification": one.notification, "what": one.what}
+
+
+async def _notification_log(store: Store, checked: Checked, told: Told) -> Faults:
+    async with store.connection() as connection:
+        await prepare(connection, NotificationLog())
+    async for found in notification_log_audit.differing(store, seen=_counting(checked, told)):
+        for one in found:
+            yield {"notification": one.notification, "what": one.what, "columns": one.columns}
