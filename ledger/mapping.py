@@ -32,6 +32,7 @@ TOPICS: dict[str, type[n.Fact]] = {
     "notification.expired": n.Expired,
     "notification.inquired": n.Inquired,
     "notification.fell_back": n.FellBack,
+    "notification.fallback_dropped": n.FallbackDropped,
     "notification.delayed": n.Delayed,
     "notification.delivered": n.Delivered,
     "notification.bounced": n.Bounced,

@@ -195,6 +195,12 @@ class FellBack(Fact, frozen=True, kw_only=True):
     reason: str
 
 
+class FallbackDropped(Fact, frozen=True, kw_only=True):
+    """The person is told on no other channel either. `reason`: expired, or set aside after so many crashes."""
+
+    reason: str
+
+
 class Reported(Fact, frozen=True, kw_only=True):
     """What every report of a provider says; `occurred_at` is the provider's time, where it gives one."""
 
@@ -251,6 +257,7 @@ NotificationFact = (
     | Expired
     | Inquired
     | FellBack
+    | FallbackDropped
     | Delayed
     | Delivered
     | Bounced
@@ -334,6 +341,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended: Status | None = None
     reason: str | None = None
     fell_back_to: UUID | None = None
+    fallback_dropped: bool = False
 
     @property
     def status(self) -> Status:
@@ -400,6 +408,8 @@ def _changes(state: State, fact: NotificationFact) -> dict[str, object]:
             changes = _ending(fact)
         case FellBack():
             changes = {"fell_back_to": fact.to, **_ended_by_falling_back(state)}
+        case FallbackDropped():
+            changes = {"fallback_dropped": True}
         case RenderFailed():
             changes = {"reason": fact.code}
         case Dispatched() | AttemptFailed() | AttemptInDoubt() | Inquired() | Reported():
@@ -438,8 +448,11 @@ def _join(attempt: Attempt, fact: Dispatched | AttemptFailed | AttemptInDoubt | 
     changes: dict[str, object] = {}
     match fact:
         case Dispatched():
-            asked_at = fact.recorded_at + _ASKED_AFTER
-            changes = {"reference": fact.reference, "dispatched_at": fact.recorded_at, "inquire_at": asked_at}
+            changes = {
+                "reference": fact.reference,
+                "dispatched_at": _earliest(attempt.dispatched_at, fact.recorded_at),
+                "inquire_at": fact.recorded_at + _ASKED_AFTER,
+            }
         case Inquired():
             changes = {"inquire_at": fact.again_at}
         case AttemptFailed():
@@ -642,8 +655,8 @@ def settle(state: State, attempt_id: UUID, outcome: Outcome, origin: Origin, *, 
         return ()
     stamp = origin.stamp()
     match outcome:
-        case Accepted(reference=reference):
-            return _dispatched(attempt, reference, origin)
+        case Accepted(reference=reference) if attempt.reference != reference:
+            return (_dispatched(attempt, reference, origin),)
         case Refused(code=code) if attempt.evidence in {Evidence.SENDING, Evidence.IN_DOUBT}:
             refused = AttemptFailed(**stamp, attempt=attempt_id, kind="refused", code=code)
             return (refused, *_hopeless(evolve(state, refused), f"refused: {code}", origin))
@@ -655,10 +668,8 @@ def settle(state: State, attempt_id: UUID, outcome: Outcome, origin: Origin, *, 
             return ()
 
 
-def _dispatched(attempt: Attempt, reference: str, origin: Origin) -> Facts:
-    if attempt.reference is not None:
-        return ()
-    return (Dispatched(**origin.stamp(), attempt=attempt.id, provider=attempt.provider, reference=reference),)
+def _dispatched(attempt: Attempt, reference: str, origin: Origin) -> Dispatched:
+    return Dispatched(**origin.stamp(), attempt=attempt.id, provider=attempt.provider, reference=reference)
 
 
 def _doubt(state: State, attempt_id: UUID, cause: str, origin: Origin) -> AttemptInDoubt:
@@ -672,13 +683,16 @@ def doubt_window(category: Category) -> timedelta:
 
 
 def overdue(state: State, origin: Origin) -> Facts:
-    """Record what the passing of time alone decides: an attempt nobody finished, a doubt nobody settled, an expiry."""
+    """Record what the passing of time alone decides: an attempt nobody finished, a doubt nobody settled, an expiry,
+    a fallback that nobody took up before it: what it asked for would expire at once.
+    """
     lost = [a for a in state.attempts if a.evidence is Evidence.SENDING and a.deadline_at <= origin.now]
     if lost:
         return tuple(_doubt(state, attempt.id, "no_outcome", origin) for attempt in lost)
     ends_at = None if state.ended or _open(state) else _ends_at(state)
     if ends_at is None or origin.now < ends_at:
-        return ()
+        is_late = falls_back(state, origin.now) and state.requested.expires_at <= origin.now
+        return (FallbackDropped(**origin.stamp(), reason="expired"),) if is_late else ()
     if _wanting(state):
         return _leave_out(state, "expired", origin) if state.reached else (Expired(**origin.stamp()),)
     return (Failed(**origin.stamp(), reason=_why_no_more(state)),)
@@ -726,7 +740,8 @@ def falls_back(state: State, now: datetime) -> bool:
 
 def fall_back(state: State, to: UUID, origin: Origin) -> FellBack | None:
     """Say that the notification `to` tells the person from now on; nothing where it is not the time for that."""
-    if state.requested.fallback is None or not falls_back(state, origin.now):
+    is_late = state.requested.expires_at <= origin.now
+    if state.requested.fallback is None or is_late or not falls_back(state, origin.now):
         return None
     channel, reason = state.requested.fallback.channel, _cannot_be_delivered(state) or "not_delivered_in_time"
     return FellBack(**origin.stamp(), channel=channel, to=to, reason=reason)
@@ -755,14 +770,20 @@ def request_instead(
 
 
 def set_aside(state: State, crashes: int, origin: Origin) -> Facts:
-    """Give up on a notification whose handling has ended `crashes` processes."""
+    """Give up the step of a notification whose handling has ended `crashes` processes: it is never due again.
+
+    Steps are given up in the order in which they are taken. Each that is left has its own turn, and its own crashes.
+    """
+    reason = f"set aside after {crashes} crashes"
+    if falls_back(state, origin.now):
+        return (FallbackDropped(**origin.stamp(), reason=reason),)
     if attempt := to_inquire(state, origin.now):
-        return _inquired(state, attempt.id, f"set aside after {crashes} crashes", origin, final=True)
+        return _inquired(state, attempt.id, reason, origin, final=True)
     if state.ended:
         return ()
     if state.reached:
         return _leave_out(state, "set_aside", origin)
-    return (Failed(**origin.stamp(), reason=f"set aside after {crashes} crashes"),)
+    return (Failed(**origin.stamp(), reason=reason),)
 
 
 _FACT_OF: dict[
@@ -780,19 +801,24 @@ _FACT_OF: dict[
 
 
 def report(state: State, attempt_id: UUID, told: Report, origin: Origin) -> Facts:
-    """Record a provider's report; a known one is no news, and of many opens or clicks the first ones are kept."""
+    """Record a provider's report; a known one is no news, and of many opens or clicks the first ones are kept.
+
+    One that comes before the provider's reply tells that it was taken. The reply may name it otherwise, and is right:
+    the receipt of a push knows nothing of the provider's own name for it.
+    """
     attempt = state.attempt(attempt_id)
     if attempt is None or told.key in attempt.reports:
         return ()
+    taken = () if attempt.reference is not None else (_dispatched(attempt, told.reference, origin),)
     if told.kind is ReportKind.DISPATCHED:
-        return _dispatched(attempt, told.reference, origin)
+        return taken
     if _only_counted(attempt, told, origin.now):
         return ()
     fact = _FACT_OF[told.kind]
     reported = fact(
         **origin.stamp(), attempt=attempt_id, key=told.key, occurred_at=told.occurred_at, evidence=told.evidence
     )
-    return (*_dispatched(attempt, told.reference, origin), reported)
+    return (*taken, reported)
 
 
 def _only_counted(attempt: Attempt, told: Report, now: datetime) -> bool:
@@ -896,7 +922,8 @@ def _next_time(state: State) -> datetime | None:
 def _falls_back_at(state: State) -> datetime | None:
     """Say when another channel's turn comes: at once when this one cannot deliver, and never after the expiry."""
     requested = state.requested
-    if requested.fallback is None or state.fell_back_to or _has_arrived(state) or state.ended in _NOBODY_IS_TOLD:
+    settled = state.fell_back_to or state.fallback_dropped or _has_arrived(state) or state.ended in _NOBODY_IS_TOLD
+    if requested.fallback is None or settled:
         return None
     if state.ended is Status.SUPPRESSED and not _cannot_be_delivered(state):
         return None

@@ -75,6 +75,7 @@ FACTS: dict[str, Any] = {
     "notification.expired": n.Expired(**_ALL),
     "notification.inquired": n.Inquired(**_ALL, attempt=ATTEMPT, answer="sent", again_at=_LATER),
     "notification.fell_back": n.FellBack(**_ALL, channel=Channel.SMS, to=STREAM, reason="bounced"),
+    "notification.fallback_dropped": n.FallbackDropped(**_ALL, reason="expired"),
     "notification.delayed": n.Delayed(**_REPORTED),
     "notification.delivered": n.Delivered(**_REPORTED),
     "notification.bounced": n.Bounced(**_REPORTED),

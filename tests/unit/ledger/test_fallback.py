@@ -116,6 +116,35 @@ def test_what_has_expired_does_not_fall_back():
     assert not n.falls_back(then(state, n.overdue(state, origin(IN_TIME))), at(IN_TIME + 1))
 
 
+def test_a_fallback_that_is_taken_up_after_the_expiry_is_dropped_and_that_is_recorded():
+    """The worker was away: what is asked for now would expire at once."""
+    state = settled(sending(fallback=SMS, expires_at=at(IN_TIME + 60)), Accepted("ref-1"))
+    assert n.fall_back(state, INSTEAD, origin(IN_TIME + 60)) is None
+    (dropped,) = n.overdue(state, origin(IN_TIME + 60))
+    assert isinstance(dropped, n.FallbackDropped)
+    assert dropped.reason == "expired"
+    assert n.next_due(then(state, (dropped,))) is None
+
+
+@pytest.mark.parametrize(
+    "state",
+    [dispatched(), settled(sending(fallback=SMS), Refused("bad_address"))],
+    ids=["dispatched", "ended"],
+)
+def test_a_fallback_that_ends_our_processes_is_tried_no_more(state: n.State):
+    facts = n.set_aside(state, 5, origin(IN_TIME))
+    assert facts == (n.FallbackDropped(**origin(IN_TIME).stamp(), reason="set aside after 5 crashes"),)
+    after = then(state, facts)
+    assert (n.next_due(after), after.status) == (None, state.status)
+    assert n.fall_back(after, INSTEAD, origin(IN_TIME)) is None
+
+
+def test_what_may_still_be_sent_is_when_its_fallback_was_given_up():
+    state = given(requested(fallback=SMS))
+    after = then(state, n.set_aside(state, 5, origin(IN_TIME)))
+    assert n.sendable(after, at(IN_TIME))
+
+
 def test_it_falls_back_once_and_is_not_sent_by_the_first_channel_any_more():
     state = given(requested(fallback=SMS))
     state = then(state, (fell_back(state, IN_TIME),))

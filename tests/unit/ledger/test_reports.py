@@ -77,6 +77,16 @@ def test_a_report_that_it_was_sent_is_no_news_after_the_reply():
     assert n.report(dispatched(), FIRST, told(ReportKind.DISPATCHED), origin(6)) == ()
 
 
+def test_the_name_that_the_provider_gives_in_its_reply_holds_over_that_of_an_earlier_report():
+    """The receipt of a push knows nothing of the provider's own name for it."""
+    opened = reported(sending(), told(ReportKind.OPENED, reference="a receipt"), seconds=6)
+    assert opened.attempts[0].reference == "a receipt"
+    after = settled(opened, Accepted("ref-1"), seconds=8)
+    (attempt,) = after.attempts
+    assert (attempt.reference, attempt.dispatched_at, after.status) == ("ref-1", at(6), Status.OPENED)
+    assert reported(after, told(ReportKind.DELIVERED, "k2", reference="a receipt")).attempts[0].reference == "ref-1"
+
+
 @pytest.mark.parametrize("kind", ReportKind)
 def test_a_report_for_an_unknown_attempt_is_not_recorded(kind: ReportKind):
     assert n.report(dispatched(), SECOND, told(kind), origin(6)) == ()
