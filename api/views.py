@@ -31,10 +31,14 @@ class Recipient(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShownAttempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One try to send. `status` is the strongest evidence of it; `reference` the provider's id of it."""
+    """One try to send. `status` is the strongest evidence of it; `reference` the provider's id of it.
+
+    `device` is where a push went, by the id under which `/v1/recipients/{user_id}` lists it.
+    """
 
     id: UUID
     provider: str
+    device: str | None
     status: Evidence
     reference: str | None
     code: str | None
@@ -135,7 +139,7 @@ def notification(
         template_version=requested.template_version,
         locale=requested.locale,
         recipient=recipient(requested.user_id, personal, unmasked=unmasked),
-        attempts=[_attempt(attempt) for attempt in state.attempts],
+        attempts=[_attempt(attempt, requested.channel) for attempt in state.attempts],
         cost=list(state.cost),
         reason=state.reason,
         fell_back_to=state.fell_back_to,
@@ -197,10 +201,11 @@ def initial(text: str | None) -> str | None:
     return None if text is None else f"{text[:1]}…"
 
 
-def _attempt(attempt: Attempt) -> ShownAttempt:
+def _attempt(attempt: Attempt, channel: Channel) -> ShownAttempt:
     return ShownAttempt(
         id=attempt.id,
         provider=attempt.provider,
+        device=attempt.address_hash if channel is Channel.PUSH else None,
         status=attempt.evidence,
         reference=attempt.reference,
         code=attempt.code,

@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import Counter
 
 from handlers.metrics import Metrics
-from handlers.receive import suppressed
+from handlers.receive import listed, suppressed
 from handlers.spending import DAY, Priced, Spending, day_of
 from handlers.stopped import Stopped
 from handlers.worker import Lease, give_back
@@ -29,6 +29,7 @@ from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Suppress, judge
 from ledger.recipient import DropReason, drop_device
 from ledger.status import Evidence
+from ledger.suppression import Reason
 from ledger.values import Accepted, Answer, Channel, InDoubt, Outcome, Personal, Postponed, Refused
 from providers.contract import Answers, Provider, Sending
 from providers.guard import Admission, Route, Token
@@ -238,8 +239,8 @@ class Deliver:
 
         def decided(current: Loaded, now: datetime) -> Decision:
             facts = notification.inquired(current.state, attempt, answer, _origin(now))
-            listed = suppressed(current, attempt, answer.report, _origin(now)) if facts and answer.report else ()
-            return Decision(facts=(*current.next(facts), *listed), settles=lease.owner)
+            gone = suppressed(current, attempt, answer.report, _origin(now)) if facts and answer.report else ()
+            return Decision(facts=(*current.next(facts), *gone), settles=lease.owner)
 
         await self._ledger.change(loaded.stream, decided, known=loaded)
 
@@ -365,7 +366,7 @@ class Deliver:
         def decided(current: Loaded, now: datetime) -> Decision:
             origin = _origin(now)
             facts = notification.settle(current.state, attempt, outcome, origin, retry_at=now + wait)
-            gone = _dropped(current, attempt, outcome, origin) if facts else ()
+            gone = _unusable(current, attempt, outcome, origin) if facts else ()
             failed = any(isinstance(fact, AttemptFailed) for fact in facts)
             takes = unspent if failed else ()
             return Decision(facts=(*current.next(facts), *gone), takes=takes, settles=lease.owner)
@@ -480,12 +481,16 @@ def _forbidden(state: State, verdict: Suppress) -> Callable[[State, Origin], Fac
     return lambda state, at: notification.suppress(state, said, at)
 
 
-def _dropped(current: Loaded, attempt: UUID, outcome: Outcome, origin: Origin) -> tuple[NewFact, ...]:
-    """Drop the device that the provider does not know, with the refusal that says so: one commit, and it is used by no
-    other notification after it.
+def _unusable(current: Loaded, attempt: UUID, outcome: Outcome, origin: Origin) -> tuple[NewFact, ...]:
+    """List the address of a person who wants no more, or drop the device that the provider does not know, with the
+    refusal that says so: one commit, and it is used by no other notification after it.
     """
+    if not isinstance(outcome, Refused):
+        return ()
+    if outcome.opted_out:
+        return listed(current, attempt, Reason.OPT_OUT, origin)
     person, tried = current.recipient, current.state.attempt(attempt)
-    if person is None or tried is None or not (isinstance(outcome, Refused) and outcome.suppresses):
+    if person is None or tried is None or not outcome.suppresses:
         return ()
     return person.next(drop_device(person, tried.address_hash, DropReason.UNREGISTERED, origin))
 

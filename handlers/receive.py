@@ -89,15 +89,22 @@ class Receive:
 
 
 def suppressed(loaded: Loaded, attempt: UUID, report: Report, origin: Origin) -> tuple[NewFact, ...]:
-    """List the address with the report that forbids to use it: in one commit, so that no send comes between them.
+    """List the address with the report that forbids to use it: in one commit, so that no send comes between them."""
+    return listed(loaded, attempt, _forbids(report), origin) if report.suppresses else ()
 
-    It is the address that the attempt went to, wherever the person may be reached by now.
-    """
+
+def _forbids(report: Report) -> Reason:
+    if report.opted_out:
+        return Reason.OPT_OUT
+    return Reason.COMPLAINT if report.kind is ReportKind.COMPLAINED else Reason.HARD_BOUNCE
+
+
+def listed(loaded: Loaded, attempt: UUID, reason: Reason, origin: Origin) -> tuple[NewFact, ...]:
+    """List the address that an attempt went to, wherever the person may be reached by now."""
     tried = loaded.state.attempt(attempt)
     known = loaded.suppressions.get(tried.address_hash) if tried is not None else None
-    if not report.suppresses or known is None:
+    if known is None:
         return ()
-    reason = Reason.COMPLAINT if report.kind is ReportKind.COMPLAINED else Reason.HARD_BOUNCE
     facts = list_address(known, reason, origin, notification=loaded.stream, attempt=attempt)
     return tuple(NewFact(known.stream, known.version + 1 + place, fact) for place, fact in enumerate(facts))
 

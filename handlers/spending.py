@@ -88,6 +88,15 @@ def caps_in(text: str) -> tuple[Cap, ...]:
     return caps
 
 
+def describe(caps: Sequence[Cap]) -> list[str]:
+    """Return one line for each cap in force."""
+    lines = [
+        f"cap: {cap.channel}{f' to {cap.country}' if cap.country else ''}, {cap.limit:f} {cap.currency} a day"
+        for cap in sorted(caps, key=lambda cap: cap.key)
+    ]
+    return lines or ["no cap"]
+
+
 def _cap(match: re.Match[str] | None) -> Cap:
     if match is None or match["channel"] not in set(Channel):
         raise CapsError("a cap reads sms=100 USD, or sms:GB=50 USD for one country")

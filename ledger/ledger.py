@@ -4,6 +4,7 @@ Reading and writing stand together: what was read for a decision is what its app
 """
 
 import asyncio
+import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -33,7 +34,9 @@ from ledger.suppression import Suppression
 from ledger.surroundings import Around, Surroundings
 from ledger.values import CONTENT_OF, Channel, Content, Personal
 
-_TRIES = 5
+# Who loses to others waits a little, and never the same while, so that all have their turn: of fifty at once, too.
+_TRIES = 20
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 _AT_ONCE = timedelta(seconds=1)
 _LOADED_AT_ONCE = 200
 _DECIDE_AGAIN = {Refusal.VERSION, Refusal.PREDECESSOR, Refusal.GUARD}
@@ -225,7 +228,7 @@ class Ledger:
     async def change(self, stream: UUID, decide: Decide, *, known: Loaded | None = None) -> Loaded | None:
         """Let `decide` look at a notification and store what it decides; returns how it stands then.
 
-        `decide` is called again on newer facts when the store refuses, at most five times; then RefusedError.
+        `decide` is called again on newer facts when the store refuses, at most twenty times; then RefusedError.
         `known` spares the first load. None when there is no such notification. Within a process those who change the
         same notification take turns: they would only refuse each other.
         """
@@ -345,13 +348,15 @@ class Ledger:
 
 
 async def _until_stored(attempt: Callable[[int], Awaitable[T]]) -> T:
-    """Attempt it, and again on newer facts where the store refuses; after five times that is the answer."""
+    """Attempt it, and again on newer facts where the store refuses; after twenty times that is the answer."""
     for number in range(_TRIES):
         try:
             return await attempt(number)
         except RefusedError as exc:
             if exc.reason not in _DECIDE_AGAIN or number == _TRIES - 1:
                 raise
+        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**number)
+        await asyncio.sleep(longest * random.random())  # noqa: S311 - spreads load, keeps no secret
     raise AssertionError("unreachable: the last try returns or raises")
 
 

@@ -20,6 +20,7 @@ class Reason(StrEnum):
 
     HARD_BOUNCE = "hard_bounce"
     COMPLAINT = "complaint"
+    OPT_OUT = "opt_out"
 
 
 class Listed(Fact, frozen=True, kw_only=True):

@@ -159,11 +159,13 @@ class Accepted(msgspec.Struct, frozen=True, tag="accepted"):
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """The provider will never take this one message: its address or its content is at fault.
 
-    `suppresses` = the address is dead, for every message (a device that the app was removed from).
+    `suppresses` = the address is dead, for every message (a device that the app was removed from). `opted_out` = the
+    person has told the provider that they want no more.
     """
 
     code: str
     suppresses: bool = False
+    opted_out: bool = False
 
 
 class Postponed(msgspec.Struct, frozen=True, tag="postponed"):
@@ -205,7 +207,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     `notification` and `attempt` are the ids that we sent along, None where the provider did not return them.
     `evidence` holds the provider's codes only: never an address, never free text that may carry one. `suppresses` =
-    the address must not be written to any more (a hard bounce, a complaint).
+    the address must not be written to any more (a hard bounce, a complaint, or, where `opted_out`, the person's wish).
     """
 
     provider: str
@@ -217,6 +219,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     occurred_at: datetime | None = None
     evidence: dict[str, str] = {}
     suppresses: bool = False
+    opted_out: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from handlers.dead_letters import DeadLetters
 from handlers.hold import release
+from handlers.spending import describe as describe_caps
 from ledger import agenda
 from ledger.errors import LedgerError
 from ledger.keys import KeyEncryption
@@ -326,9 +327,10 @@ def check(file: Path | None) -> None:
 @main.command("prices")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 def prices_(file: Path | None) -> None:
-    """Check a price list (that of PRICES, else the one that is shipped) against SPEND_CAPS, and say what it says."""
+    """Check a price list (that of PRICES, else the one that is shipped) against SPEND_CAPS, and say what both say."""
     given = _settings()
-    for line in describe_prices(prices_of(msgspec.structs.replace(given, prices=str(file)) if file else given)):
+    prices = prices_of(msgspec.structs.replace(given, prices=str(file)) if file else given)
+    for line in (*describe_prices(prices), *describe_caps(given.caps())):
         click.echo(line)
 
 

@@ -161,7 +161,8 @@ class Gauges:
         used = await self._ledger.store.used([cap.key for cap in self._caps], today) if self._caps else {}
         self._near = {known for known in self._near if known[0] == today}
         for cap in self._caps:
-            ratio = float(used.get(cap.key, 0) / cap.limit) if cap.limit else 1.0
+            # Under a cap of 0 nothing is ever spent: it is meant to stop all, and nobody need hear of it.
+            ratio = float(used.get(cap.key, 0) / cap.limit) if cap.limit else 0.0
             self._spent.labels(cap.channel.value, cap.country or "").set(ratio)
             if ratio >= _NEAR and (today, cap.key) not in self._near:
                 self._near.add((today, cap.key))

@@ -140,6 +140,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "calls use the first, reports may be signed by either."
         ),
     ] = ""
+    twilio_shared_key: Annotated[
+        str,
+        Meta(
+            description="The secret of a shared key, where Twilio signs reports by one and not by the auth token. Two "
+            "during a rotation, separated by a comma."
+        ),
+    ] = ""
     twilio_base_url: Annotated[str, Meta(description="Another address of Twilio's API (a region, a fake).")] = ""
     twilio_rate: Annotated[
         float, Meta(description="SMS a second by Twilio, over all processes together; 0 = as many as it takes.", ge=0)
@@ -188,6 +195,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def twilio_auth_tokens(self) -> list[str]:
         """Return TWILIO_AUTH_TOKEN as a list, the one that calls use first."""
         return _listed(self.twilio_auth_token)
+
+    def twilio_callback_secrets(self) -> list[str]:
+        """Return every secret that a report of Twilio's may be signed by."""
+        return [*self.twilio_auth_tokens(), *_listed(self.twilio_shared_key)]
 
     def served(self) -> frozenset[Channel]:
         """Return CHANNELS as a set."""

@@ -315,7 +315,7 @@ class Roles:
                 receive=given.receive,
                 pauses=pauses_of(given),
                 ses=SesCallbacks(verifier),
-                twilio=TwilioCallbacks(public_url=settings.public_url, auth_tokens=settings.twilio_auth_tokens()),
+                twilio=TwilioCallbacks(public_url=settings.public_url, secrets=settings.twilio_callback_secrets()),
                 receipts=FcmReceipts(given.ledger.identity, given.ledger.clock),
                 authenticator=Authenticator(
                     keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience, clock=given.ledger.clock

@@ -37,6 +37,7 @@ MESSAGING_SERVICE = re.compile(r"MG[0-9a-f]{32}", re.ASCII)
 OURS = Postponed("", ours=True)
 THEIRS = Postponed("")
 THIS_MESSAGE = Refused("")
+OPTED_OUT = Refused("", opted_out=True)
 UNKNOWN = InDoubt("")
 # What each error code of "create a Message" means, whatever its HTTP status. Twilio's Error and Warning Dictionary,
 # https://www.twilio.com/docs/api/errors/CODE. What is said of one number's country or line is said of this message
@@ -73,7 +74,7 @@ CODES: Mapping[int, Outcome] = {
     21607: OURS,  # a trial account sends from its trial number only
     21608: OURS,  # a trial account writes to verified numbers only
     21609: OURS,  # the URL for reports is not valid: see PUBLIC_URL
-    21610: THIS_MESSAGE,  # the person has answered STOP
+    21610: OPTED_OUT,  # the person has answered STOP
     21611: THEIRS,  # the sender's queue is full
     21612: THIS_MESSAGE,  # this sender does not reach this number
     21614: THIS_MESSAGE,  # the number is no mobile one
@@ -230,8 +231,8 @@ def verdict(given: object, line: Line) -> Outcome:
     code = given if isinstance(given, int) and 10_000 <= given <= 99_999 else line.status
     meaning = CODES.get(code) or STATUSES.get(line.status) or (UNKNOWN if line.status >= 500 else OURS)
     match meaning:
-        case Refused():
-            return Refused(str(code))
+        case Refused(opted_out=opted_out):
+            return Refused(str(code), opted_out=opted_out)
         case Postponed(ours=ours):
             return Postponed(str(code), retry_after=retry_after(line.headers), ours=ours)
         case _:

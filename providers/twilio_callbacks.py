@@ -9,7 +9,16 @@ from uuid import UUID
 
 import msgspec
 from multidict import MultiDict
-from twilio.request_validator import SIGNATURE_HEADER, RequestValidator, add_port, remove_port
+from twilio.request_validator import (
+    HMAC_SHA1,
+    HMAC_SHA256,
+    SIGNATURE_HEADER,
+    SIGNATURE_SETTINGS_HEADER,
+    RequestValidator,
+    add_port,
+    get_signature_algorithm,
+    remove_port,
+)
 
 from ledger.values import Report
 from providers.contract import CallbackRefusedError
@@ -20,11 +29,14 @@ from providers.twilio_statuses import report_of
 FIELDS_AT_MOST = 200
 ERROR_CODE = re.compile(r"\d{5}", re.ASCII)
 
+ALGORITHMS = frozenset({HMAC_SHA1, HMAC_SHA256})
+
 Fields = Mapping[str, object]
 
 
 class TwilioCallbacks:
-    """Reads what Twilio posts to `public_url` + `/callbacks/twilio`, signed by one of our auth tokens.
+    """Reads what Twilio posts to `public_url` + `/callbacks/twilio`, signed by one of our secrets: the auth tokens of
+    the account, or shared keys (Twilio, "Sign webhooks with shared keys"), whose algorithm a header names.
 
     The signature is over the URL that Twilio was given and not over the one that a proxy made of it (Twilio, "Webhooks
     security"); the ids in its query are covered by it.
@@ -32,9 +44,9 @@ class TwilioCallbacks:
 
     provider = "twilio"
 
-    def __init__(self, *, public_url: str, auth_tokens: Sequence[str]) -> None:
+    def __init__(self, *, public_url: str, secrets: Sequence[str]) -> None:
         self._url = f"{public_url.rstrip('/')}{CALLBACK}"
-        self._validators = [RequestValidator(token) for token in auth_tokens]
+        self._validators = [RequestValidator(secret) for secret in secrets]
 
     async def read(self, body: bytes, headers: Mapping[str, str], query: str = "") -> Sequence[Report]:
         url = f"{self._url}?{query}" if query else self._url
@@ -42,8 +54,8 @@ class TwilioCallbacks:
             signed, fields = self._json(body, url), decoded(body)
         else:
             signed = fields = form(body)
-        if not self._is_signed(url, signed, headers.get(SIGNATURE_HEADER, "")):
-            raise CallbackRefusedError("the signature is not that of our auth token over the public URL")
+        if not self._is_signed(url, signed, headers):
+            raise CallbackRefusedError("the signature is not that of our secret over the public URL")
         return read(fields, dict(parse_qsl(query)))
 
     def _json(self, body: bytes, url: str) -> MultiDict[str]:
@@ -53,13 +65,16 @@ class TwilioCallbacks:
             raise CallbackRefusedError("bodySHA256 is not the hash of the body")
         return MultiDict()
 
-    def _is_signed(self, url: str, signed: MultiDict[str], signature: str) -> bool:
-        """Whether any token signed it, with the port in the URL or without: Twilio does either."""
-        parts = urlsplit(url)
+    def _is_signed(self, url: str, signed: MultiDict[str], headers: Mapping[str, str]) -> bool:
+        """Whether any secret signed it, with the port in the URL or without: Twilio does either."""
+        signature, parts = headers.get(SIGNATURE_HEADER, ""), urlsplit(url)
+        algorithm = get_signature_algorithm(headers.get(SIGNATURE_SETTINGS_HEADER, "")).upper()
+        if algorithm not in ALGORITHMS:
+            raise CallbackRefusedError("the signature is by an algorithm that we do not know")
         found = False
         for validator in self._validators:
             for signed_url in (add_port(parts), remove_port(parts)):
-                expected: str = validator.compute_signature(signed_url, signed)
+                expected: str = validator.compute_signature(signed_url, signed, algorithm)
                 found |= hmac.compare_digest(expected.encode(), signature.encode())
         return found
 

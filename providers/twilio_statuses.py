@@ -20,7 +20,7 @@ KINDS: Mapping[str, ReportKind] = {
     "read": ReportKind.OPENED,
 }
 # Codes by which a number will never take an SMS (Error and Warning Dictionary). Not among them: 30003, a handset that
-# is off; 30004 and 30007, a filter; 21610, a person who has answered STOP, which is about consent.
+# is off; 30004 and 30007, a filter.
 HARD = frozenset(
     {
         21211,  # not valid
@@ -32,6 +32,8 @@ HARD = frozenset(
         30006,  # a landline, or a carrier that takes no SMS
     }
 )
+# The person has answered STOP: Twilio takes nothing more for this number from this sender, and we ask no more.
+STOPPED = 21610
 
 
 def report_of(
@@ -54,5 +56,6 @@ def report_of(
         notification=notification,
         attempt=attempt,
         evidence={"status": status, **code},
-        suppresses=kind is ReportKind.BOUNCED and error_code in HARD,
+        suppresses=kind is ReportKind.BOUNCED and error_code in {*HARD, STOPPED},
+        opted_out=kind is ReportKind.BOUNCED and error_code == STOPPED,
     )

@@ -1,6 +1,8 @@
 """Real parts on the test's own database, and a provider of our own, for whoever asks."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -29,6 +31,15 @@ async def application(database: Database) -> AsyncIterator[Connection]:
     """A connection with the application's rights."""
     async with await connect(database.url) as connection:
         yield connection
+
+
+@pytest.fixture
+async def not_at_midnight() -> None:
+    """A day of UTC that ends within a test of a daily cap is another test: it begins after it."""
+    now = datetime.now(UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    if midnight - now < timedelta(minutes=3):
+        await asyncio.sleep((midnight - now).total_seconds())
 
 
 @pytest.fixture

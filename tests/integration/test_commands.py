@@ -191,6 +191,7 @@ async def test_a_price_list_is_checked_against_the_caps(service: Service, tmp_pa
     code, said = await _said(service, "prices", SPEND_CAPS="sms=10 USD")
     assert code == 0, said
     assert "ses: 0.0001 USD each\n" in said
+    assert said.endswith("\ncap: sms, 10 USD a day\n")
     code, said = await _said(service, "prices", SPEND_CAPS="sms=10 EUR, email=1 USD")
     assert (code, said) == (1, "Error: settings: SPEND_CAPS: sms is capped in EUR, and the price list is in USD\n")
     wrong = tmp_path / "prices.yaml"

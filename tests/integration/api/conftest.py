@@ -115,7 +115,7 @@ async def services(database: Database, topic: SignedTopic, catalogue: Catalogue)
             receipts=FcmReceipts(identity, ledger.clock),
             pauses=Pauses(ledger, types=catalogue.kinds, providers={"ses", "smtp"}),
             ses=SesCallbacks(Verifier(topics=[ARN], fetch=Fetcher(session), origin=topic.url)),
-            twilio=TwilioCallbacks(public_url=PUBLIC_URL, auth_tokens=TWILIO_TOKENS),
+            twilio=TwilioCallbacks(public_url=PUBLIC_URL, secrets=TWILIO_TOKENS),
             authenticator=Authenticator(StaticKeys(KEYS), issuer=ISSUER, audience=AUDIENCE, clock=ledger.clock),
             readiness=Readiness({"database": database_check(database.url)}),
             metrics=metrics,

@@ -1,4 +1,5 @@
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -7,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from handlers.metrics import Metrics
 from handlers.receive import Receive
+from handlers.recipients import tell as commanded
 from ledger import notification as n
 from ledger.decision import Decision, Guard
 from ledger.errors import Refusal, RefusedError
@@ -25,7 +27,18 @@ from ledger.recipient import (
     stream_of,
 )
 from ledger.values import Accepted, Channel, Personal, Report, ReportKind
-from tests.integration.ledger.parts import IDENTITY, Connection, begun, new_id, now, rows, set_aside_in, value
+from tests.integration.ledger.parts import (
+    IDENTITY,
+    Connection,
+    begun,
+    new_id,
+    now,
+    rows,
+    running_ledger,
+    set_aside_in,
+    value,
+)
+from tests.support.postgres import Database
 
 ADA, EVA = "ada@example.com", "eva@example.com"
 STORED = "SELECT topic, convert_from(state, 'UTF8') FROM ledger.stored_events ORDER BY notification_id"
@@ -51,6 +64,16 @@ async def register(ledger: Ledger, fid: str, user: str = "u-1") -> Recipient:
         return Decision(facts=known.next(learn(known, news, Origin(now=at, cause="test", by="test"), IDENTITY)))
 
     return await ledger.change_recipient(user, decide)
+
+
+async def test_fifty_who_change_one_person_at_once_in_ten_processes_all_have_their_turn(
+    database: Database, application: Connection
+):
+    async with AsyncExitStack() as stack:
+        ledgers = [await stack.enter_async_context(running_ledger(database.url)) for _ in range(10)]
+        changes = (ContactNews("u-1", now(), {Field.LOCALE: f"en-{one}"}) for one in range(50))
+        await asyncio.gather(*(commanded(ledgers[number % 10], each, by="test") for number, each in enumerate(changes)))
+    assert await value(application, "SELECT max(originator_version) FROM ledger.stored_events") == 50
 
 
 async def requested(ledger: Ledger, user: str = "u-1", *, address: str | None = None, **changes: object) -> Loaded:

@@ -36,7 +36,7 @@ class Receiver:
         if self.down:
             self.down -= 1
             return web.Response(status=503)
-        callbacks = TwilioCallbacks(public_url=self.url, auth_tokens=[TOKEN])
+        callbacks = TwilioCallbacks(public_url=self.url, secrets=[TOKEN])
         self.reports += await callbacks.read(body, request.headers, request.query_string)
         return web.Response(status=204)
 

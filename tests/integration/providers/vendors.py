@@ -172,7 +172,7 @@ def twilio_error(code: object, *, status: int = 400, **headers: str) -> bytes:
 
 
 def twilio_codes() -> list[tuple[str, Answer, Outcome]]:
-    refused = [21211, 21214, 21217, 21265, 21266, 21408, 21602, 21610, 21612, 21614, 21617, 21619, 21635, 21658]
+    refused = [21211, 21214, 21217, 21265, 21266, 21408, 21602, 21612, 21614, 21617, 21619, 21635, 21658]
     ours = [
         (20003, 401),
         (20005, 403),
@@ -193,6 +193,7 @@ def twilio_codes() -> list[tuple[str, Answer, Outcome]]:
     unknown = [(20500, 500), (20503, 503), (21999, 502)]
     answers: list[tuple[str, bytes, Outcome]] = [
         *((f"{code}", twilio_error(code), Refused(str(code))) for code in refused),
+        ("21610", twilio_error(21610), Refused("21610", opted_out=True)),
         *(
             (f"{code}-{status}", twilio_error(code, status=status), Postponed(str(code), ours=True))
             for code, status in ours

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from handlers.spending import Cap, CapsError, Spending, caps_in, day_of, faults_of
+from handlers.spending import Cap, CapsError, Spending, caps_in, day_of, describe, faults_of
 from ledger.values import Channel, Content, Mail, PushMessage, TextMessage
 from providers.pricing import Price, Prices
 
@@ -90,6 +90,14 @@ def test_caps_are_read():
         Cap(channel=Channel.SMS, country=None, limit=Decimal(100), currency="USD"),
         Cap(channel=Channel.SMS, country="GB", limit=Decimal("0.5"), currency="USD"),
     )
+
+
+def test_the_caps_in_force_are_told_one_by_one():
+    assert describe(()) == ["no cap"]
+    assert describe(caps_in("sms:GB=0.5 USD, sms=100 USD")) == [
+        "cap: sms, 100 USD a day",
+        "cap: sms to GB, 0.5 USD a day",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ def test_the_same_reason_again_is_no_news():
 
 
 def test_another_reason_is_news():
-    both = suppressed(Reason.HARD_BOUNCE, Reason.COMPLAINT)
-    assert (both.version, set(both.listed)) == (2, set(Reason))
+    every = suppressed(*Reason)
+    assert (every.version, set(every.listed)) == (len(Reason), set(Reason))
 
 
 def test_the_earliest_reason_is_the_one_that_is_told():
