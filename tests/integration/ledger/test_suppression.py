@@ -137,7 +137,7 @@ async def test_a_complaint_after_a_bounce_is_a_second_reason(ledger: Ledger, rec
     await receive.reports([bounce(notification, attempt, ReportKind.COMPLAINED)])
     known = (await loaded(ledger, notification)).suppression
     assert known is not None
-    assert (known.version, set(known.listed)) == (2, set(Reason))
+    assert (known.version, set(known.listed)) == (2, {Reason.HARD_BOUNCE, Reason.COMPLAINT})
 
 
 async def test_the_same_report_again_is_no_news(ledger: Ledger, receive: Receive, application: Connection):
