@@ -54,13 +54,22 @@ def before_exec(
     def in_the_child() -> None:
         if user:
             become(user)
-        if sys.platform == "linux":
-            # After the change of user, which clears it. A parent that died before this line is noticed by the next.
-            check(libc.prctl(PR_SET_PDEATHSIG, ends_by, 0, 0, 0))
-            if os.getppid() != parent:
-                os._exit(1)
+        # After the change of user, which clears it.
+        end_with(parent, by=ends_by)
 
     return in_the_child
+
+
+def end_with(parent: int, *, by: signal.Signals) -> None:
+    """Have the kernel send this process `by` when its parent is gone (Linux; elsewhere nothing is bound)."""
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, by, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    # It may have died before that line.
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _may_enter(path: Path, uid: int) -> bool:

@@ -192,5 +192,6 @@ def frozen(pid: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for one in everyone:
+        # The parent last: it would bury a child that had ended just before, and its number would name nobody.
+        for one in reversed(everyone):
             os.kill(one, signal.SIGCONT)

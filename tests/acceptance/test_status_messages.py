@@ -22,7 +22,7 @@ from tests.support.rabbitmq import Broker, Node
 from tests.support.service import Service, reached, until
 
 QUEUE = "a-service"
-DYING = ("-m", "tests.support.relay")
+DYING = "tests.support.relay"
 LONG = timedelta(seconds=120)
 STEPS: Sequence[Outcome | ReportKind] = [Accepted("ses-1"), ReportKind.DELIVERED, ReportKind.OPENED]
 TOLD = """

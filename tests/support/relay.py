@@ -1,7 +1,4 @@
-"""A relay that dies: by SIGKILL, when the broker has confirmed a batch and before the position is committed.
-
-Usage: python -m tests.support.relay
-"""
+"""A relay that dies: by SIGKILL, when the broker has confirmed a batch and before the position is committed."""
 
 import asyncio
 import os
@@ -42,6 +39,6 @@ async def run() -> None:
         await asyncio.Event().wait()
 
 
-if __name__ == "__main__":
+def main() -> None:
     configure("info")
     uvloop.run(run())

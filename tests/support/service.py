@@ -5,17 +5,17 @@ import base64
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import httpx
 
-from ops import child
 from tests.support import ports
+from tests.support.forked import start
 from tests.support.postgres import INSTALLATION, KEY_ENCRYPTION_KEY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,41 +23,48 @@ ROOT = Path(__file__).resolve().parents[2]
 SOON = timedelta(seconds=120)
 # Characters of a process's log.
 SHOWN = 4_000
-CLI = ("-m", "ops.cli")
-WORKER = ("-m", "tests.support.worker")
+CLI = "ops.cli"
+WORKER = "tests.support.worker"
 
 
 class Process:
     """One process and what it has written."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], log: Path, *, ops_port: int) -> None:
-        self._popen = popen
+    def __init__(self, forked: ForkServerProcess, log: Path, *, ops_port: int) -> None:
+        self._forked = forked
         self._log = log
         self._ops_port = ops_port
 
     @property
     def pid(self) -> int:
-        return self._popen.pid
+        assert self._forked.pid is not None
+        return self._forked.pid
 
     def lives(self) -> bool:
-        return self._popen.poll() is None
+        return self._forked.is_alive()
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
     def kill(self) -> None:
         """End it by SIGKILL, with all that it has started."""
+        self._forked.kill()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        self._popen.wait()
+        self._forked.join()
 
     def send(self, number: signal.Signals) -> None:
-        self._popen.send_signal(number)
+        if self.lives():
+            os.kill(self.pid, number)
 
     async def ended(self, *, within: timedelta = SOON) -> int:
         """Wait for its end and return its exit code, negative for a signal."""
         await until(lambda: not self.lives(), f"the end of process {self.pid}", within=within)
-        return self._popen.wait()
+        return self._exit_code()
+
+    def _exit_code(self) -> int:
+        assert self._forked.exitcode is not None
+        return self._forked.exitcode
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end, as an orchestrator does, and return its exit code."""
@@ -67,7 +74,7 @@ class Process:
     async def says(self, words: str, *, within: timedelta = SOON) -> None:
         """Wait until its log holds these words; an end before that is an error that shows the log."""
         await until(lambda: words in self.log() or not self.lives(), f"{words!r} in the log", within=within)
-        assert words in self.log(), f"it ended with {self._popen.wait()}: {self.log()[-3000:]}"
+        assert words in self.log(), f"it ended with {self._exit_code()}: {self.log()[-3000:]}"
 
     def metric(self, name: str, **labels: str) -> float:
         """Read one sample of its metrics; 0 where it has none yet."""
@@ -89,28 +96,25 @@ class Service:
         self._folder = folder
         self._environment = environment
 
-    async def start(self, *arguments: str, program: tuple[str, ...] = CLI, **settings: str) -> Process:
+    async def start(self, *arguments: str, program: str = CLI, **settings: str) -> Process:
         """Start a role (or a program of the tests) and wait until it is ready."""
         process = self.launch(*arguments, program=program, **settings)
         await process.says('"event": "ready"')
         return process
 
-    def launch(self, *arguments: str, program: tuple[str, ...] = CLI, **settings: str) -> Process:
+    def launch(self, *arguments: str, program: str = CLI, **settings: str) -> Process:
         """Start a process and wait for nothing."""
         log, ops_port = self._folder / f"process-{len(self.processes)}.log", ports.free()
-        with log.open("wb") as output:
-            popen = subprocess.Popen(
-                [sys.executable, *program, *arguments],
-                # Not the checkout: a .env that lies there is not the test's.
-                cwd=self._folder,
-                env={**self._environment, "OPS_PORT": str(ops_port), **settings},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=child.before_exec(ends_by=signal.SIGKILL),  # noqa: PLW1509 - binds its life to ours
-            )
-        process = Process(popen, log, ops_port=ops_port)
+        log.touch()
+        forked = start(
+            program,
+            arguments,
+            # Not the checkout: a .env that lies there is not the test's.
+            folder=self._folder,
+            environment={**self._environment, "OPS_PORT": str(ops_port), **settings},
+            log=log,
+        )
+        process = Process(forked, log, ops_port=ops_port)
         self.processes.append(process)
         return process
 

@@ -1,6 +1,6 @@
 """The same parts as `ops.wiring` builds, with other durations, or with a message that kills: a worker of the tests.
 
-Usage: python -m tests.support.worker [--lease SECONDS] [--deadline SECONDS] [--killer WORD] ROLE…
+Arguments: [--lease SECONDS] [--deadline SECONDS] [--killer WORD] ROLE…
 """
 
 import argparse
@@ -115,7 +115,7 @@ async def run(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.support.worker", description=__doc__)
+    parser = argparse.ArgumentParser(prog="worker", description=__doc__)
     parser.add_argument("roles", nargs="+", choices=("ingest", "deliver"), metavar="ROLE")
     parser.add_argument("--lease", type=_seconds, default=timedelta(seconds=60))
     parser.add_argument("--deadline", type=_seconds, default=timedelta(seconds=8))
@@ -127,7 +127,3 @@ def main() -> None:
 
 def _seconds(text: str) -> timedelta:
     return timedelta(seconds=float(text))
-
-
-if __name__ == "__main__":
-    main()
