@@ -19,6 +19,7 @@ from api.reasons import reason_in
 from api.schemas import Moment, Why
 from api.services import Call, Services, services_of
 from handlers.hold import NoSuchNotificationError, NotHeldError, release
+from handlers.waiting import waiting
 from ledger.errors import UnknownTopicError
 from ledger.ids import is_standing
 from ledger.keys import DataKey
@@ -54,9 +55,12 @@ async def get_notification(request: Call, notification_id: FromPath[UUID]) -> vi
     personal = _personal(rows, state, await _key(services, facts[0]))
     if unmasked:
         await record_read(request, "notification", str(notification_id))
-    is_now = version is None and at is None
-    paused = await services.ledger.look_at_operations() if is_now else None
-    return views.notification(notification_id, state, personal, unmasked=unmasked, operations=paused)
+    if version is not None or at is not None:
+        return views.notification(notification_id, state, personal, unmasked=unmasked)
+    ledger = services.ledger
+    paused = await ledger.look_at_operations()
+    why = await waiting(ledger, notification_id, state, operations=paused, reach=services.reach)
+    return views.notification(notification_id, state, personal, unmasked=unmasked, operations=paused, waiting=why)
 
 
 @get(

@@ -12,6 +12,7 @@ from handlers.intake import TakeIn
 from handlers.metrics import Metrics
 from handlers.pauses import Pauses
 from handlers.receive import Receive
+from handlers.waiting import Reaching
 from ledger.keys import Keys
 from ledger.ledger import Ledger
 from ledger.reads import Reads
@@ -22,7 +23,9 @@ Call = Request[Caller, None, State]
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the API is made of; `ses` and `twilio` read what those report, `receipts` what apps do."""
+    """Everything that the API is made of: `reach` says how far providers may be called, `ses` and `twilio` read what
+    those report, `receipts` what apps do.
+    """
 
     ledger: Ledger
     keys: Keys
@@ -32,6 +35,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: DeadLetters
     receive: Receive
     pauses: Pauses
+    reach: Reaching
     ses: Callbacks
     twilio: Callbacks
     receipts: Receipts

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from handlers.waiting import Waiting
 from ledger import telling
 from ledger.errors import UnknownTopicError
 from ledger.keys import DataKey
@@ -95,6 +96,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     changed_at: datetime
     version: int
     paused: Hold | None = None
+    waiting: Waiting | None = None
 
 
 class ShownFact(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,8 +127,11 @@ def notification(
     *,
     unmasked: bool,
     operations: Operations | None = None,
+    waiting: Waiting | None = None,
 ) -> Notification:
-    """Show how a notification stands; `operations` is what is paused now, None for how it stood then."""
+    """Show how a notification stands; `operations` is what is paused now, `waiting` why it is not sent, None for how
+    it stood then.
+    """
     requested = state.requested
     return Notification(
         id=stream,
@@ -154,6 +159,7 @@ def notification(
         changed_at=state.changed_at,
         version=state.version,
         paused=_hold(state, operations) if operations is not None else None,
+        waiting=waiting,
     )
 
 
@@ -181,11 +187,16 @@ def history(stream: UUID, rows: Sequence[Row], *, key: DataKey | None, unmasked:
 
 def sent_twice(rows: Sequence[Row]) -> str | None:
     """Say in words that a notification may have been sent twice; None, too, where its facts cannot all be read."""
+    state = readable(rows)
+    return None if state is None else telling.sent_twice(state)
+
+
+def readable(rows: Sequence[Row]) -> State | None:
+    """Fold a notification; None where there are no facts, or where they cannot all be read."""
     try:
-        state = fold([of_notification(_MAPPER.decode(row.topic, row.state)) for row in rows])
+        return fold([of_notification(_MAPPER.decode(row.topic, row.state)) for row in rows])
     except (UnknownTopicError, msgspec.MsgspecError, ValueError):
         return None
-    return None if state is None else telling.sent_twice(state)
 
 
 def masked(address: str | None) -> str | None:

@@ -20,6 +20,7 @@ from handlers.spending import DAY, Priced, Spending, day_of
 from handlers.stopped import Stopped
 from handlers.worker import Lease, give_back
 from ledger import notification
+from ledger.agenda import WaitsFor
 from ledger.decision import Decision, Guard, NewFact, SaidContent, Take
 from ledger.errors import KeyMissingError, LedgerError, Refusal, RefusedError, UnstorableError
 from ledger.ids import notification_id
@@ -103,7 +104,7 @@ class Deliver:
         elif not notification.sendable(loaded.state, origin.now):
             await self._record(lease, loaded, lambda _state, _at: ())
         elif self._is_paused(loaded):
-            await give_back(self._ledger, lease, self._stopped.patience(loaded))
+            await give_back(self._ledger, lease, self._stopped.patience(loaded), WaitsFor.PAUSED)
             self._stopped.has_waited(loaded)
         else:
             await self._send_or_end(lease, loaded, prepared)
@@ -157,7 +158,9 @@ class Deliver:
         refused_by = _refused_by(notification.tried(loaded.state, loaded.person.address_hash or ""))
         token = await self._route.take(lane, refused_by, without=without, have=lease.token)
         if token is None:
-            await give_back(self._ledger, lease, self._route.wait(lane, refused_by, without=without))
+            pause = self._route.wait(lane, refused_by, without=without)
+            shut = self._route.is_shut(lane, without=without)
+            await give_back(self._ledger, lease, pause, WaitsFor.PROVIDER_SHUT if shut else WaitsFor.RATE)
             return
         try:
             await self._attempt_with(token, lease, loaded, rendered, prepared)
@@ -200,7 +203,7 @@ class Deliver:
         now = loaded.now()
         tomorrow = day_of(now) + DAY
         until = min(tomorrow, notification.waits_at_most_until(loaded.state))
-        await give_back(self._ledger, lease, max(timedelta(0), until - now))
+        await give_back(self._ledger, lease, max(timedelta(0), until - now), WaitsFor.SPEND_CAP)
         if (tomorrow, priced.country) not in self._capped_on:
             self._capped_on = {known for known in self._capped_on if known[0] == tomorrow} | {
                 (tomorrow, priced.country)
@@ -222,7 +225,7 @@ class Deliver:
         if notification.unanswered(loaded.state, attempt.id, code, _origin(loaded.now())):
             await self._record(lease, loaded, lambda state, at: notification.unanswered(state, attempt.id, code, at))
         else:
-            await give_back(self._ledger, lease, max(_ASK_AGAIN, answer.retry_after or _ASK_AGAIN))
+            await give_back(self._ledger, lease, max(_ASK_AGAIN, answer.retry_after or _ASK_AGAIN), WaitsFor.ANSWER)
 
     async def _ask(self, stream: UUID, attempt: Attempt) -> Answer | Postponed:
         provider = self._route.provider(attempt.provider)

@@ -12,7 +12,7 @@ import structlog
 
 from handlers.metrics import Metrics
 from ledger import agenda
-from ledger.agenda import Claim
+from ledger.agenda import Claim, WaitsFor
 from ledger.errors import KeyUnavailableError, LedgerError, UnknownTopicError
 from ledger.ledger import Ledger, Loaded
 from ledger.set_aside import speakable
@@ -266,7 +266,7 @@ class Worker:
         except Exception as exc:  # noqa: BLE001 - one item's trouble is never another's; it waits and is tried again
             unexpected = not isinstance(exc, LedgerError)
             _log.warning("item_interrupted", error=type(exc).__name__, exc_info=unexpected)
-            await self._wait(lease, _AFTER_TROUBLE)
+            await self._wait(lease, _AFTER_TROUBLE, WaitsFor.TROUBLE)
         finally:
             prepared.set()
             lease.leave_token()
@@ -276,12 +276,13 @@ class Worker:
         name = "missing" if error is None else type(error).__name__
         self._metrics.unreadable.labels(self._handler.channel.value, name).inc()
         _log.error("unreadable", error=name)
-        await self._wait(lease, _CANNOT_READ if isinstance(error, UnknownTopicError) else self._lease)
+        pause = _CANNOT_READ if isinstance(error, UnknownTopicError) else self._lease
+        await self._wait(lease, pause, WaitsFor.UNREADABLE)
 
-    async def _wait(self, lease: Lease, pause: timedelta) -> None:
+    async def _wait(self, lease: Lease, pause: timedelta, waits_for: WaitsFor) -> None:
         """Give an item back without a fact; if even that fails, the next turn does it."""
         try:
-            await give_back(self._ledger, lease, pause)
+            await give_back(self._ledger, lease, pause, waits_for)
         except LedgerError as exc:
             self._lost = True
             _log.warning("not_given_back", error=type(exc).__name__)
@@ -297,7 +298,7 @@ def _named(lease: Lease, loaded: Loaded | Exception | None) -> dict[str, str]:
     return {name: value for name, value in ids.items() if value is not None}
 
 
-async def give_back(ledger: Ledger, lease: Lease, pause: timedelta) -> None:
+async def give_back(ledger: Ledger, lease: Lease, pause: timedelta, waits_for: WaitsFor) -> None:
     """End a lease unhandled, not to be claimed again before `pause` is over: our own waiting is no fact."""
     async with ledger.store.connection() as connection:
-        await agenda.wait(connection, [lease.claim.notification], owner=lease.owner, pause=pause)
+        await agenda.wait(connection, [lease.claim.notification], owner=lease.owner, pause=pause, waits_for=waits_for)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -47,7 +48,8 @@ FROM unnest(%(lanes)b::text[]) AS l (lane)
 """
 # Give rows back that this owner did not handle, not to be claimed before a time.
 _WAIT = """
-UPDATE ledger.agenda SET owner = NULL, claims = 0, lease_until = '-infinity', wait_until = now() + %(pause)b
+UPDATE ledger.agenda SET
+    owner = NULL, claims = 0, lease_until = '-infinity', wait_until = now() + %(pause)b, waits_for = %(waits_for)b
 WHERE notification = ANY(%(notifications)b) AND owner = %(owner)b
 """
 # Give back what this owner holds beside what it has in hand: a reply got lost on the way, or the giving back did.
@@ -66,6 +68,11 @@ WITH waiting AS (
 )
 SELECT notification FROM waiting ORDER BY notification DESC LIMIT 1
 """
+# Where one row stands.
+_STANDING = """
+SELECT now(), due_at, greatest(wait_until, 'epoch'), waits_for, greatest(lease_until, 'epoch') FROM ledger.agenda
+WHERE notification = %(notification)b
+"""
 # How much is due and in hand, and for how long the oldest has been due.
 _DEPTH = """
 SELECT channel, lane, count(*) FILTER (WHERE claimable_at <= now()), count(*),
@@ -83,6 +90,30 @@ WHERE a.due_at > now() AND e.topic = 'notification.attempt_in_doubt'
 ORDER BY since, a.notification LIMIT %(limit)b
 """
 _LANES = arrays.Texts([lane.value for lane in Lane])
+
+
+class WaitsFor(StrEnum):
+    """What a row that was given back unhandled waits for; `trouble` = something of ours went wrong."""
+
+    PAUSED = "paused"
+    PROVIDER_SHUT = "provider_shut"
+    RATE = "rate"
+    SPEND_CAP = "spend_cap"
+    ANSWER = "answer"
+    TROUBLE = "trouble"
+    UNREADABLE = "unreadable"
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Where a row stands: a time that is over says nothing, nor does `waits_for` when `wait_until` is. Plain text, for
+    a newer release may know more words.
+    """
+
+    now: datetime
+    due_at: datetime
+    wait_until: datetime
+    waits_for: str | None
+    lease_until: datetime
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -171,11 +202,27 @@ async def look_ahead(connection: AsyncConnection[Any], channel: Channel) -> Next
 
 
 async def wait(
-    connection: AsyncConnection[Any], notifications: Sequence[UUID], *, owner: UUID, pause: timedelta
+    connection: AsyncConnection[Any],
+    notifications: Sequence[UUID],
+    *,
+    owner: UUID,
+    pause: timedelta,
+    waits_for: WaitsFor,
 ) -> None:
     """Give rows back unhandled (a clean stop, our own waiting): not a crash, so `claims` goes to 0."""
-    given = {"notifications": arrays.Uuids(notifications), "owner": owner, "pause": pause}
+    given = {
+        "notifications": arrays.Uuids(notifications),
+        "owner": owner,
+        "pause": pause,
+        "waits_for": waits_for.value,
+    }
     await connection.execute(_WAIT, given, binary=True)
+
+
+async def standing(connection: AsyncConnection[Any], notification: UUID) -> Standing | None:
+    """Say where the row of a notification stands; None when it has none."""
+    row = await (await connection.execute(_STANDING, {"notification": notification}, binary=True)).fetchone()
+    return Standing(*row) if row else None
 
 
 async def wake(connection: AsyncConnection[Any], channel: Channel, *, after: UUID, limit: int) -> UUID | None:

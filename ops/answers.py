@@ -6,13 +6,15 @@ from uuid import UUID
 
 import msgspec
 
-from api.views import sent_twice
+from api.views import readable, sent_twice
 from handlers.intake import Conflicting, Result, TakenIn
+from handlers.waiting import Reaching, Waiting, waiting
 from ledger.errors import UnknownTopicError
+from ledger.ledger import Ledger
 from ledger.mapping import FactMapper
 from ledger.recipient import DeviceNews, News
 from ledger.set_aside import DeadLetter
-from ledger.store import Row, Store
+from ledger.store import Row
 from ledger.values import Wanted
 from ops.errors import OperationError
 from templates.envelope import MessageRejectedError
@@ -21,21 +23,29 @@ _SHOWN_APART = {"recorded_at", "cause", "by", "personal"}
 
 
 class Told(msgspec.Struct, frozen=True):
-    """The facts of a notification as they are shown, and in words whether it may have been sent twice."""
+    """The facts of a notification as they are shown, in words whether it may have been sent twice, and why it waits."""
 
     facts: list[dict[str, Any]]
     sent_twice: str | None
+    waiting: Waiting | None
 
 
-async def history(store: Store, notification: UUID, *, at: datetime | None, version: int | None) -> Told:
+async def history(
+    ledger: Ledger, reach: Reaching, notification: UUID, *, at: datetime | None, version: int | None
+) -> Told:
     """Return every fact of a notification in order, without personal data; up to a time or a version."""
-    rows = await store.load([notification])
+    rows = await ledger.store.load([notification])
     if not rows:
         raise OperationError("there is no such notification")
     mapper = FactMapper()
     told = [_told(mapper, row) for row in rows if version is None or row.version <= version]
     facts = [fact for fact in told if at is None or fact["recorded_at"] is None or fact["recorded_at"] <= at]
-    return Told(facts, sent_twice(rows[: len(facts)]))
+    state = readable(rows) if version is None and at is None else None
+    waits = None
+    if state is not None:
+        paused = await ledger.look_at_operations()
+        waits = await waiting(ledger, notification, state, operations=paused, reach=reach)
+    return Told(facts, sent_twice(rows[: len(facts)]), waits)
 
 
 def _told(mapper: FactMapper, row: Row) -> dict[str, Any]:
@@ -77,7 +87,13 @@ def as_lines(told: Told) -> list[str]:
         f"{fact['version']:>3}  {_shown_time(fact['recorded_at']):<26}  {fact['topic']:<32} {_fields(fact['data'])}"
         for fact in told.facts
     ]
-    return lines if told.sent_twice is None else [*lines, told.sent_twice]
+    waits = [] if told.waiting is None else [_waits(told.waiting)]
+    return [*lines, *waits, *([] if told.sent_twice is None else [told.sent_twice])]
+
+
+def _waits(waits: Waiting) -> str:
+    until = f", until {waits.until:%Y-%m-%d %H:%M:%S} at the longest" if waits.until else ""
+    return f"It waits: {waits.reason.replace('_', ' ')}{until}."
 
 
 def _shown_time(at: datetime | None) -> str:

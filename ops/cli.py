@@ -25,6 +25,7 @@ from ops import answers, process, sandbox
 from ops.errors import OperationError
 from ops.logs import configure
 from ops.migrations import migrate as bring_up_to_date
+from ops.routes import reaching
 from ops.secrets import SCOPES, secrets_in
 from ops.settings import DOTENV, Settings, described, load, require
 from ops.verify import verify
@@ -171,7 +172,11 @@ def migrate(*, as_json: bool) -> None:
 @_JSON
 def history(notification: UUID, at: datetime | None, version: int | None, *, as_json: bool) -> None:
     """Show every fact of a notification, in order."""
-    told = _with_parts(lambda given: answers.history(given.ledger.store, notification, at=at, version=version))
+    told = _with_parts(
+        lambda given: answers.history(
+            given.ledger, reaching(given.settings, given.ledger), notification, at=at, version=version
+        )
+    )
     _print(told.facts, answers.as_lines(told), as_json=as_json)
 
 

@@ -4,10 +4,12 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 
+from handlers.waiting import Reach, Reaching
 from ledger.keys import Identity
 from ledger.ledger import Ledger
 from ledger.values import Channel, Lane
 from ops.settings import Settings
+from providers import limits
 from providers.fcm import DEADLINE as FCM_DEADLINE
 from providers.fcm import Fcm
 from providers.google_access import service_account
@@ -22,6 +24,24 @@ from providers.twilio import Twilio
 
 # What must not wait takes the next provider when the first is shut; the rest keeps its sender's good name at the first.
 FAILOVER = frozenset({Lane.URGENT, Lane.HIGH})
+
+
+def reaching(settings: Settings, ledger: Ledger) -> Reaching:
+    """Return who says how far the providers of a channel and lane may be called, without opening them."""
+    relay = ["smtp"] if settings.smtp_url else []
+    names = {Channel.EMAIL: ["ses", *relay], Channel.SMS: ["twilio"], Channel.PUSH: ["fcm"]}
+
+    async def reach(channel: Channel, lane: Lane) -> Reach:
+        turns = names[channel] if lane in FAILOVER else names[channel][:1]
+        async with ledger.store.connection() as connection:
+            known = [one for one in await limits.states(connection) if one.provider in turns]
+        return Reach(
+            shut=bool(known) and all(one.shut for one in known),
+            shut_for=timedelta(seconds=min((one.shut_for for one in known), default=0)),
+            spent=bool(known) and all(one.shut or one.spent for one in known),
+        )
+
+    return reach
 
 
 async def open_route(

@@ -43,7 +43,7 @@ from ledger.store import Store, make_pool
 from ledger.values import Channel
 from ops.errors import NotReadyError, OperationError, SettingsError
 from ops.gauges import Gauges
-from ops.routes import open_route
+from ops.routes import open_route, reaching
 from ops.serving import serving
 from ops.settings import Settings
 from ops.vitals import show_vitals
@@ -314,6 +314,7 @@ class Roles:
                 take_in=given.take_in,
                 receive=given.receive,
                 pauses=pauses_of(given),
+                reach=reaching(settings, given.ledger),
                 ses=SesCallbacks(verifier),
                 twilio=TwilioCallbacks(public_url=settings.public_url, secrets=settings.twilio_callback_secrets()),
                 receipts=FcmReceipts(given.ledger.identity, given.ledger.clock),

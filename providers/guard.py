@@ -249,6 +249,10 @@ class Route:
         """Whether a lane has a provider left when it must do without these."""
         return bool(self._in_turn(lane, (), without))
 
+    def is_shut(self, lane: Lane, *, without: Collection[str] = ()) -> bool:
+        """Whether every provider that a lane may take is shut."""
+        return all(gate.shut for gate in self._in_turn(lane, (), without))
+
     def at_once(self, lane: Lane, refused_by: Sequence[str], *, without: Collection[str] = ()) -> bool:
         """Whether another provider's turn is next, so that nothing need be waited for."""
         following = self._in_turn(lane, refused_by, without)

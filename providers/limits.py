@@ -64,7 +64,7 @@ WHERE provider = %(provider)b
 # Postgres before 17 does not subtract from -infinity, where a breaker stands that was never open.
 _STATES = """
 SELECT provider, tripped AND greatest(shut_until, probe_until) > now(),
-       extract(epoch FROM greatest(shut_until, now()) - now())::float8
+       extract(epoch FROM greatest(shut_until, now()) - now())::float8, tat > now()
 FROM ledger.provider_limit
 """
 
@@ -89,12 +89,18 @@ class LimitState(msgspec.Struct, frozen=True):
     """Where a provider stands; `shut_for` is in seconds.
 
     `tripped` = its breaker is open, or being tried. Where nobody has asked since its pause was over, nothing waits for
-    it, and it is not shown as open.
+    it, and it is not shown as open. `spent` = its rate is used up for this moment.
     """
 
     provider: str
     tripped: bool
     shut_for: float
+    spent: bool
+
+    @property
+    def shut(self) -> bool:
+        """Whether it may not be called now, but for a probe."""
+        return self.tripped or self.shut_for > 0
 
 
 class Limits:

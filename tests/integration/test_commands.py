@@ -14,7 +14,7 @@ from ledger.store import Encoded
 from ledger.values import DoubtPolicy
 from tests.integration.api.deliveries import message
 from tests.integration.api.test_release import in_doubt, sent_again
-from tests.integration.ledger.parts import new_id, now, opened_store, running_ledger, set_aside_in
+from tests.integration.ledger.parts import begun, new_id, now, opened_store, running_ledger, set_aside_in
 from tests.support import ports
 from tests.support import service as processes
 from tests.support.postgres import Database
@@ -104,6 +104,16 @@ async def test_a_history_ends_with_the_words_that_it_may_have_been_sent_twice(se
         await sent_again(ledger, stream)
     code, said = await _said(service, "history", str(stream))
     assert (code, said.splitlines()[-1].partition(".")[0]) == (0, "May have been sent twice")
+
+
+async def test_a_history_says_why_something_due_has_not_been_sent(service: Service, database: Database):
+    async with running_ledger(database.url) as ledger:
+        stream = new_id()
+        await ledger.append(begun(stream))
+    code, said = await _said(service, "history", str(stream))
+    assert (code, said.splitlines()[-1]) == (0, "It waits: turn.")
+    code, then = await _said(service, "history", str(stream), "--version", "1")
+    assert (code, "It waits" in then) == (0, False)
 
 
 async def test_a_database_that_is_down_is_one_clear_line_without_its_address(service: Service):

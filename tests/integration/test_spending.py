@@ -124,6 +124,7 @@ async def test_i20_what_is_over_the_cap_waits_without_a_fact_until_the_day_is_ov
     assert [line["event"] for line in logs] == ["spend_cap_reached"]
     until_when = await value(application, "SELECT wait_until FROM ledger.agenda")
     assert abs(until_when - tomorrow()) < timedelta(seconds=5)
+    assert await value(application, "SELECT waits_for FROM ledger.agenda") == "spend_cap"
 
 
 async def test_what_waits_for_the_next_day_is_looked_at_when_it_expires(

@@ -30,6 +30,8 @@ from ledger.set_aside import SetAside
 from ledger.signals import Signals
 from ledger.store import Store, make_pool
 from ledger.values import Channel
+from ops.routes import reaching
+from ops.settings import load as load_settings
 from providers.fakes.sns import Seal
 from providers.fcm_receipts import FcmReceipts
 from providers.ses_callbacks import SesCallbacks
@@ -113,6 +115,7 @@ async def services(database: Database, topic: SignedTopic, catalogue: Catalogue)
             dead_letters=DeadLetters(set_aside, take_in),
             receive=Receive(ledger, set_aside, metrics),
             receipts=FcmReceipts(identity, ledger.clock),
+            reach=reaching(load_settings({}, dotenv=None), ledger),
             pauses=Pauses(ledger, types=catalogue.kinds, providers={"ses", "smtp"}),
             ses=SesCallbacks(Verifier(topics=[ARN], fetch=Fetcher(session), origin=topic.url)),
             twilio=TwilioCallbacks(public_url=PUBLIC_URL, secrets=TWILIO_TOKENS),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from ledger import agenda
-from ledger.agenda import Claim, Depth
+from ledger.agenda import Claim, Depth, WaitsFor
 from ledger.decision import AgendaRow
 from ledger.notification import Due
 from ledger.store import Encoded, Store, connect
@@ -113,7 +113,7 @@ async def test_i15_of_what_was_claimed_before_one_row_is_claimed_and_charged_at_
 async def test_what_is_given_back_waits_and_counts_from_zero(store: Store, application: Connection):
     (due,) = await make_due(store)
     await claimed(application)
-    await agenda.wait(application, [due], owner=OWNER, pause=LEASE)
+    await agenda.wait(application, [due], owner=OWNER, pause=LEASE, waits_for=WaitsFor.RATE)
     assert await claimed(application) == []
     query = "SELECT claims, owner, wait_until - now() BETWEEN %s AND %s FROM ledger.agenda"
     assert await rows(application, query, LEASE / 2, LEASE) == [(0, None, True)]
@@ -122,9 +122,9 @@ async def test_what_is_given_back_waits_and_counts_from_zero(store: Store, appli
 async def test_nobody_gives_back_what_another_has_claimed(store: Store, application: Connection):
     (due,) = await make_due(store)
     await claimed(application)
-    await agenda.wait(application, [due], owner=OTHER, pause=OVER)
+    await agenda.wait(application, [due], owner=OTHER, pause=OVER, waits_for=WaitsFor.RATE)
     assert await claimed(application) == []
-    await agenda.wait(application, [due], owner=OWNER, pause=OVER)
+    await agenda.wait(application, [due], owner=OWNER, pause=OVER, waits_for=WaitsFor.RATE)
     assert ids(await claimed(application)) == {due}
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from ledger import agenda
+from ledger.agenda import WaitsFor
 from ledger.errors import Refusal
 from ledger.store import Encoded, Store
 from ledger.values import Channel, Lane
@@ -84,7 +85,7 @@ async def test_a_wait_ends_when_something_else_becomes_due(store: Store, applica
     row = agenda_row(stream, 1)
     await store.append([Encoded(agenda=[row])])
     await _claim(application, owner)
-    await agenda.wait(application, [stream], owner=owner, pause=LEASE)
+    await agenda.wait(application, [stream], owner=owner, pause=LEASE, waits_for=WaitsFor.RATE)
     waits = "SELECT wait_until > now() FROM ledger.agenda"
     await store.append([Encoded(agenda=[agenda_row_like(row, version=2)])])
     assert await value(application, waits) is True
