@@ -4,11 +4,15 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from typing import Any
 
 import uvicorn
 
 from ops.errors import OperationError
+
+# How long requests that are under way may take once the end has been asked for.
+GRACE = timedelta(seconds=10)
 
 
 class _Server(uvicorn.Server):
@@ -37,7 +41,7 @@ async def serving(app: Any, *, host: str, port: int) -> AsyncIterator[None]:
         server_header=False,
         proxy_headers=False,
         backlog=2048,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=int(GRACE.total_seconds()),
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]), name=f"http-{port}")
