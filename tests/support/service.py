@@ -76,9 +76,13 @@ class Process:
         await until(lambda: words in self.log() or not self.lives(), f"{words!r} in the log", within=within)
         assert words in self.log(), f"it ended with {self._exit_code()}: {self.log()[-3000:]}"
 
+    def ask(self, path: str) -> httpx.Response:
+        """Ask its port of health and metrics."""
+        return httpx.get(f"http://127.0.0.1:{self._ops_port}{path}", timeout=60)
+
     def metric(self, name: str, **labels: str) -> float:
         """Read one sample of its metrics; 0 where it has none yet."""
-        page = httpx.get(f"http://127.0.0.1:{self._ops_port}/metrics", timeout=60).text
+        page = self.ask("/metrics").text
         wanted = sorted(f'{label}="{value}"' for label, value in labels.items())
         for line in page.splitlines():
             sample, _, value = line.rpartition(" ")
