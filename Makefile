@@ -17,8 +17,9 @@ bench: .venv/dev.stamp  ## the speed table of this machine; JSON=, ONLY=
 lint: .venv/dev.stamp  ## the checks alone, without tests
 	$(BIN)/tox -q run -e lint,types,imports
 
-docs: .venv/dev.stamp  ## the generated parts of docs/, written anew
+docs: .venv/dev.stamp  ## the generated parts of docs/ and the dashboards, written anew
 	$(BIN)/python -m tests.docs.generate
+	$(BIN)/python -m monitoring.grafana.draw
 
 lock: .venv/dev.stamp  ## pin requirements/*.in with hashes and no index address; LOCK=--upgrade for newer ones
 	for name in $(INPUTS); do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -34,6 +34,8 @@ _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 # A broker answers heartbeats and may still owe the answer about one queue (its leader is gone): then another
 # connection is tried.
 _ANSWERS_WITHIN = 20.0
+# What the client raises when the broker goes; the last one when it closes a connection before it has said a word.
+_BROKER_GONE = (AMQPError, OSError, TimeoutError, RuntimeError, StopAsyncIteration)
 
 _log = structlog.get_logger("handlers.ingest")
 T = TypeVar("T")
@@ -65,7 +67,7 @@ class Ingest:
                 with _cancelled_by_us_alone():
                     await self._consume_all()
                 failures = 0
-            except (AMQPError, OSError, LedgerError, TimeoutError, RuntimeError) as exc:
+            except (*_BROKER_GONE, LedgerError) as exc:
                 _log.warning("ingest_interrupted", error=type(exc).__name__)
                 await self._pause(failures)
                 failures += 1
@@ -100,7 +102,7 @@ class Ingest:
                     for consumer in consumers:
                         told = await channel.declare_queue(consumer.queue, passive=True)
                         self._metrics.queue_ready.labels(consumer.queue).set(told.declaration_result.message_count or 0)
-            except (AMQPError, OSError, TimeoutError, RuntimeError) as exc:
+            except _BROKER_GONE as exc:
                 _log.warning("queues_not_measured", error=type(exc).__name__)
             await self._pause(len(_PAUSES))
 

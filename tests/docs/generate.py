@@ -38,6 +38,7 @@ from templates.shapes import SCALARS
 from tests.docs.pages import DOCS, ROOT
 
 REFERENCE = DOCS / "reference"
+RULES = ROOT / "monitoring" / "prometheus" / "rules"
 _PART = re.compile(
     r"(?P<head><!-- made by make docs: (?P<name>[\w ]+) -->\n).*?(?P<foot>(?: *# )?<!-- end -->)", re.DOTALL
 )
@@ -149,6 +150,25 @@ def exposed_name(metric: MetricWrapperBase) -> str:
     return f"{metric._name}_total" if metric._type == "counter" else metric._name
 
 
+def alerts_part() -> Iterator[str]:
+    rows = [
+        (f"[{alert['alert']}]({_runbook(alert)})", alert["labels"]["severity"], alert["annotations"]["summary"])
+        for alert in alerts()
+    ]
+    yield from table(("alert", "severity", "what it says"), rows)
+
+
+def alerts() -> Iterator[dict[str, Any]]:
+    for path in sorted(RULES.glob("*.yaml")):
+        groups = yaml.safe_load(path.read_text("utf-8"))["groups"]
+        yield from (rule for group in groups for rule in group["rules"] if "alert" in rule)
+
+
+def _runbook(alert: Mapping[str, Any]) -> str:
+    """Return the way from the reference to an alert's runbook."""
+    return "../" + str(alert["annotations"]["runbook_url"]).partition("/docs/")[2]
+
+
 def precedence_part() -> Iterator[str]:
     strength = sorted(Evidence, key=lambda evidence: STRENGTH[evidence])
     ranks = sorted(set(PRECEDENCE.values()), reverse=True)
@@ -245,6 +265,7 @@ PARTS: Mapping[str, Part] = {
     "common fields": common_fields_part,
     "report fields": report_fields_part,
     "metrics": metrics_part,
+    "alerts": alerts_part,
     "precedence": precedence_part,
     "routes": routes_part,
     "problems": problems_part,

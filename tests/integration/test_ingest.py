@@ -1,6 +1,9 @@
 """Ingest and a broker that stops answering where nobody listens for the end of a connection."""
 
 import asyncio
+import contextlib
+import socket
+import threading
 from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -92,3 +95,22 @@ async def test_i13_ingest_goes_on_when_the_client_gives_up_a_connection_that_is_
                 await publish(broker.url, shipped(3))
                 await reached(lambda: taken_in(database.url), 3, "messages")
     assert interruptions(logs)[0] == "ConnectionError"
+
+
+async def test_i13_ingest_comes_again_where_a_broker_closes_the_connection_before_it_has_said_a_word(
+    database: Database,
+):
+    """So does a load balancer whose broker is gone. A thread closes sooner than the client begins to read."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=close_all_that_come, args=(server,), daemon=True).start()
+        with capture_logs() as logs:
+            async with ingesting(database, f"amqp://127.0.0.1:{server.getsockname()[1]}") as task:
+                await until(lambda: task.done() or "StopAsyncIteration" in interruptions(logs), "what the client says")
+                assert not task.done()
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def close_all_that_come(server: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            server.accept()[0].close()

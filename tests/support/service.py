@@ -31,9 +31,9 @@ class Process:
     """One process and what it has written."""
 
     def __init__(self, forked: ForkServerProcess, log: Path, *, ops_port: int) -> None:
+        self.ops_port = ops_port
         self._forked = forked
         self._log = log
-        self._ops_port = ops_port
 
     @property
     def pid(self) -> int:
@@ -78,7 +78,7 @@ class Process:
 
     def ask(self, path: str) -> httpx.Response:
         """Ask its port of health and metrics."""
-        return httpx.get(f"http://127.0.0.1:{self._ops_port}{path}", timeout=60)
+        return httpx.get(f"http://127.0.0.1:{self.ops_port}{path}", timeout=60)
 
     def metric(self, name: str, **labels: str) -> float:
         """Read one sample of its metrics; 0 where it has none yet."""
@@ -108,7 +108,8 @@ class Service:
 
     def launch(self, *arguments: str, program: str = CLI, **settings: str) -> Process:
         """Start a process and wait for nothing."""
-        log, ops_port = self._folder / f"process-{len(self.processes)}.log", ports.free()
+        log = self._folder / f"process-{len(self.processes)}.log"
+        ops_port = int(settings.get("OPS_PORT") or ports.free())
         log.touch()
         forked = start(
             program,
