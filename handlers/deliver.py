@@ -29,6 +29,7 @@ from ledger.notification import Attempt, AttemptFailed, Facts, FellBack, Intent,
 from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Suppress, judge
 from ledger.recipient import DropReason, drop_device
+from ledger.set_aside import speakable
 from ledger.status import Evidence
 from ledger.suppression import Reason
 from ledger.values import Accepted, Answer, Channel, InDoubt, Outcome, Personal, Postponed, Refused
@@ -130,6 +131,8 @@ class Deliver:
             recipient=loaded.recipient,
             country=country,
         )
+        forbidden_by = verdict.rule if isinstance(verdict, Suppress) else None
+        _log.debug("judged", forbidden_by=forbidden_by, policy=POLICY_VERSION)
         if isinstance(verdict, Suppress):
             await self._suppress(lease, loaded, verdict)
             return
@@ -138,6 +141,7 @@ class Deliver:
             rendered = self._renderer.render(requested.template, self.channel, locale=person.locale, personal=named)
         except RenderError as exc:
             code = exc.code
+            _log.warning("render_failed", template=requested.template, code=code)
             await self._record(lease, loaded, lambda state, at: notification.give_up_rendering(state, code, at))
             return
         await self._attempt(lease, loaded, rendered, prepared)
@@ -187,6 +191,8 @@ class Deliver:
         if started is None or started.state.attempt(attempt) is None:
             await self._record(lease, started or loaded, lambda _state, _at: ())
             return
+        structlog.contextvars.bind_contextvars(provider=provider.name, attempt=str(attempt))
+        self._tell_of(started, rendered)
         sending = Sending(
             notification=loaded.stream,
             attempt=attempt,
@@ -194,9 +200,23 @@ class Deliver:
             content=rendered.content,
             expires_at=loaded.state.requested.expires_at,
         )
+        began = time.monotonic()
         outcome = await self._request(lease, token, sending)
+        _log.info("attempt_answered", **_answered(outcome), seconds=round(time.monotonic() - began, 4))
         self._measure(started, outcome, by=provider, priced=priced)
         await self._settle(lease, started, attempt, outcome, by=provider, priced=priced)
+
+    @staticmethod
+    def _tell_of(started: Loaded, rendered: Rendered) -> None:
+        """Say what is asked of the provider, without a word of it."""
+        _log.info(
+            "attempt_started",
+            number=len(started.state.attempts),
+            template=started.state.requested.template,
+            template_version=rendered.template_version,
+            locale=rendered.locale,
+            digest=(started.state.rendered or b"").hex(),
+        )
 
     async def _wait_for_tomorrow(self, lease: Lease, loaded: Loaded, priced: Priced) -> None:
         """Leave an item whose cost would pass a cap of today: without a fact, and nothing looks at it before then."""
@@ -217,7 +237,9 @@ class Deliver:
         # With a low rate it is the only one, and a question may take seconds.
         lease.leave_token()
         answer = await self._ask(loaded.stream, attempt)
-        self._metrics.inquiries.labels(self.channel.value, attempt.provider, _result(answer)).inc()
+        result = _result(answer)
+        self._metrics.inquiries.labels(self.channel.value, attempt.provider, result).inc()
+        _log.info("inquired", provider=attempt.provider, attempt=str(attempt.id), result=result)
         if isinstance(answer, Answer):
             await self._record_answer(lease, loaded, attempt.id, answer)
             return
@@ -262,6 +284,7 @@ class Deliver:
         wanted = loaded.state.requested.fallback
         if after is not None and wanted is not None and after.state.fell_back_to and not loaded.state.fell_back_to:
             self._metrics.fallbacks.labels(self.channel.value, wanted.channel.value).inc()
+            _log.info("fell_back", to=str(after.state.fell_back_to), to_channel=wanted.channel.value)
 
     def _instead(self, current: Loaded, fell_back: FellBack) -> Requested:
         requested, identity = current.state.requested, self._ledger.identity
@@ -422,6 +445,7 @@ class Deliver:
         if after is not None and after.state.ended is not None and loaded.state.ended is None:
             reason = (after.state.reason or "").split(":", maxsplit=1)[0]
             self._metrics.ended.labels(self.channel.value, after.state.ended.value, reason).inc()
+            _log.info("ended", status=after.state.ended.value, reason=after.state.reason)
 
 
 def _origin(now: datetime) -> Origin:
@@ -450,6 +474,19 @@ def _answer_of(outcome: Outcome | Answer) -> str:
             return "unavailable"
         case _:
             return "answered"
+
+
+def _answered(outcome: Outcome) -> dict[str, str | None]:
+    """Say what a provider answered: its own id of what it took, else the code."""
+    match outcome:
+        case Accepted(reference=reference):
+            return {"outcome": "accepted", "reference": speakable(reference)}
+        case Refused(code=code):
+            return {"outcome": "refused", "code": code}
+        case Postponed(code=code):
+            return {"outcome": "postponed", "code": code}
+        case InDoubt(cause=cause):
+            return {"outcome": "in_doubt", "code": cause}
 
 
 def _result(answer: Answer | Postponed) -> str:

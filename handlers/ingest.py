@@ -140,10 +140,8 @@ class Ingest:
         """Keep what was refused; only then may it be acked."""
         self._metrics.messages.labels(*counted(result)).inc()
         match result:
-            case TakenIn():
+            case TakenIn() | UnknownMessageError():
                 return
-            case UnknownMessageError():
-                _log.info("unknown_message_type", message_type=result.message_type)
             case MessageRejectedError() | Conflicting():
                 await self._keep(body, refusal_of(result))
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 import msgspec
+import structlog
 
 from ledger import notification
 from ledger.decision import Decision, Intake, NewFact
@@ -14,6 +15,7 @@ from ledger.ids import notification_id
 from ledger.ledger import Ledger
 from ledger.notification import Origin, Source
 from ledger.recipient import News, Recipient, learn
+from ledger.set_aside import speakable
 from ledger.store import Taken as Known
 from ledger.values import Channel, Wanted
 from templates.catalogue import Catalogue
@@ -22,8 +24,12 @@ from templates.envelope import Fault, MessageRejectedError, UnknownMessageError,
 
 # A message for more people than this becomes several decisions, each with a key of its own.
 CHUNK = 200
+# So many of a message's notifications are named in the logs.
+TOLD_AT_MOST = 20
 # How a type is counted that the catalogue does not know: there is no end of them, and one may name a person.
 UNKNOWN = "unknown"
+
+_log = structlog.get_logger("handlers.intake")
 
 
 class TakenIn(msgspec.Struct, frozen=True):
@@ -140,7 +146,10 @@ class TakeIn:
             known = await self._ledger.taken_many(keys)
         pairs = zip(asked, keys, strict=True)
         taken = iter(await asyncio.gather(*(self._one(one, known.get(key)) for one, key in pairs)))
-        return [next(taken) if isinstance(one, _Asked) else one for one in read]
+        results = [next(taken) if isinstance(one, _Asked) else one for one in read]
+        for one, result in zip(read, results, strict=True):
+            _tell(one.source if isinstance(one, _Asked) else None, result)
+        return results
 
     def _key(self, asked: "_Asked", chunk: int = 0) -> bytes:
         return self._ledger.identity.intake_key(*asked.parts, *([str(chunk)] if chunk else []))
@@ -246,6 +255,31 @@ def _locked(asked: _Asked) -> MessageRejectedError:
         message_type=asked.message_type,
         message_id=asked.source.message_id,
     )
+
+
+def _tell(source: Source | None, result: Result) -> None:
+    """Say what became of a message, by the names that its sender gave it."""
+    match result:
+        case TakenIn():
+            made = [str(notification) for notification in result.notifications[:TOLD_AT_MOST]]
+            told = {"repeated": result.repeated, "notifications": made, "count": len(result.notifications)}
+            _log.info("message_taken_in", message_type=result.counted_as, **_named(source), **told)
+        case Conflicting():
+            _log.warning("message_conflicts", message_type=result.counted_as, **_named(source))
+        case MessageRejectedError():
+            names = {"source": result.source, "message_id": result.message_id, "message_type": result.message_type}
+            shown = {name: speakable(given) for name, given in names.items() if given is not None}
+            _log.info("message_refused", reason=result.reason, faults=len(result.faults), **shown)
+        case UnknownMessageError():
+            _log.info("unknown_message_type", message_type=speakable(result.message_type))
+
+
+def _named(source: Source | None) -> dict[str, str | None]:
+    """Return the names of a message; without a correlation id of its own it goes by that of the request."""
+    if source is None:
+        return {}
+    names = msgspec.structs.asdict(source)
+    return {name: speakable(given) for name, given in names.items() if given is not None}
 
 
 def counted(result: Result) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from ledger.decision import Decision, NewFact
 from ledger.errors import UnavailableError, UnknownTopicError
 from ledger.ledger import Ledger, Loaded
 from ledger.notification import Origin, State
-from ledger.set_aside import SetAside
+from ledger.set_aside import SetAside, speakable
 from ledger.suppression import Reason, list_address
 from ledger.values import Report, ReportKind
 
@@ -82,6 +82,15 @@ class Receive:
         if loaded is None or result == "unmatched":
             return False
         self._count(report, result)
+        _log.info(
+            "report",
+            notification_id=str(stream),
+            provider=report.provider,
+            attempt=str(attempt),
+            kind=report.kind.value,
+            result=result,
+            reference=speakable(report.reference),
+        )
         return True
 
     def _count(self, report: Report, result: str) -> None:

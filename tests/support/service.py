@@ -103,7 +103,7 @@ class Service:
     async def start(self, *arguments: str, program: str = CLI, **settings: str) -> Process:
         """Start a role (or a program of the tests) and wait until it is ready."""
         process = self.launch(*arguments, program=program, **settings)
-        await process.says('"event": "ready"')
+        await process.says('"event":"ready"')
         return process
 
     def launch(self, *arguments: str, program: str = CLI, **settings: str) -> Process:
