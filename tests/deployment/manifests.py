@@ -1,7 +1,7 @@
 """The manifests as the cluster gets them: an overlay, built with the image that the pipeline has made."""
 
-import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,10 +12,14 @@ from typing import Any
 import msgspec
 import yaml
 
+from tests.deployment import old_kustomize
+
 K8S = Path(__file__).parents[2] / "k8s"
 ENVIRONMENTS = ("dev", "staging", "production")
 IMAGE = f"registry.example/notification-ledger@sha256:{'0' * 64}"
 WORKLOADS = ("Deployment", "Job")
+# The version of kubectl that came with a kustomize that knows components and patches with a target.
+_TODAYS_KUSTOMIZE = (1, 21)
 
 Manifest = Mapping[str, Any]
 
@@ -46,31 +50,48 @@ class Manifests(msgspec.Struct, frozen=True):
 @cache
 def build(environment: str, *components: str) -> Manifests:
     """Build an overlay as the pipeline does: with the registry and the digest of one image, and more components."""
-    with tempfile.TemporaryDirectory() as folder:
-        above = os.path.relpath(K8S, folder)
-        (Path(folder) / "kustomization.yaml").write_text(
-            yaml.safe_dump(
-                {
-                    "resources": [f"{above}/overlays/{environment}"],
-                    "components": [f"{above}/components/{name}" for name in components],
-                    "images": [{"name": "notification-ledger", "newName": IMAGE.partition("@")[0], "digest": digest()}],
-                }
-            )
-        )
-        text = kustomized(Path(folder))
+    text = kustomized(rollout(environment, *components), old=_kubectl_is_old())
     return Manifests(environment, text, tuple(yaml.safe_load_all(text)))
 
 
-def digest() -> str:
-    return IMAGE.partition("@")[2]
+def rollout(environment: str, *components: str) -> Manifest:
+    """The kustomization that the pipeline writes."""
+    name, _, digest = IMAGE.partition("@")
+    return {
+        "resources": [f"../overlays/{environment}"],
+        "components": [f"../components/{component}" for component in components],
+        "images": [{"name": "notification-ledger", "newName": name, "digest": digest}],
+    }
 
 
-def kustomized(folder: Path) -> str:
-    """Return what kustomize makes of a folder. A warning is an error: it names a field that is going away."""
-    ended = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, timeout=60, check=False)
+def kustomized(kustomization: Manifest, *, old: bool) -> str:
+    """Return what kustomize makes of our manifests and one kustomization beside them, in its old dialect or in today's.
+
+    A warning is an error: it names a field that is going away.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "k8s"
+        shutil.copytree(K8S, root)
+        (root / "rollout").mkdir()
+        (root / "rollout" / old_kustomize.FILE).write_text(yaml.safe_dump(dict(kustomization)))
+        if old:
+            old_kustomize.translate(root)
+        ended = _kubectl("kustomize", str(root / "rollout"))
     assert ended.returncode == 0, ended.stderr
-    assert not ended.stderr
+    assert old or not ended.stderr, ended.stderr
     return ended.stdout
+
+
+@cache
+def _kubectl_is_old() -> bool:
+    told = _kubectl("version", "--client", "--output", "json").stdout
+    numbers = re.match(r"v(\d+)\.(\d+)", msgspec.json.decode(told)["clientVersion"]["gitVersion"])
+    assert numbers, told
+    return (int(numbers[1]), int(numbers[2])) < _TODAYS_KUSTOMIZE
+
+
+def _kubectl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["kubectl", *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
 def pod(workload: Manifest) -> Manifest:
