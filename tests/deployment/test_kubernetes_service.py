@@ -12,6 +12,7 @@ import yaml
 from aiormq.connection import DEFAULT_PORTS
 from psycopg import pq
 
+from api import health
 from handlers.ingest import NORMAL, URGENT
 from ops.serving import GRACE
 from ops.settings import REQUIRED, REQUIRED_FOR, Settings, load, require
@@ -41,10 +42,13 @@ GUIDE = DOCS / "how-to" / "run-on-kubernetes.md"
 HTTPS = 443
 # Beside the pool, of the role that has most: one that appends, two that signal and listen, two followers, readiness.
 OWN_CONNECTIONS = 6
+# Read by libpq, as the URL of the database says.
+AUTHORITY = "/run/secrets/notification-ledger/DATABASE_CA"
 # What a secret holds, as an operator would write it down.
 SECRETS = {
-    "DATABASE_URL": "postgresql://ledger_app:one@database.example/notification_ledger?sslmode=verify-full",
-    "MIGRATION_DATABASE_URL": "postgresql://ledger_owner:two@database.example/notification_ledger?sslmode=verify-full",
+    "DATABASE_URL": "postgresql://ledger_app:one@database.example/notification_ledger",
+    "MIGRATION_DATABASE_URL": "postgresql://ledger_owner:two@database.example/notification_ledger",
+    "DATABASE_CA": "the authority that signed the database's certificate",
     "KEY_ENCRYPTION_KEY": base64.b64encode(KEY_ENCRYPTION_KEY).decode(),
     "AMQP_URL": "amqps://ledger:three@broker.example/",
     "TWILIO_ACCOUNT_SID": "an account",
@@ -95,7 +99,8 @@ def test_a_role_reads_every_file_that_it_mounts_and_mounts_no_secret_that_it_doe
     for workload in manifests.of(*WORKLOADS):
         role = container(workload)["command"][-1]
         read = {name: path for name, path in environment_of(workload, manifests).items() if name.endswith("_FILE")}
-        assert set(read.values()) == set(secret_files(workload))
+        assert {*read.values(), AUTHORITY} == set(secret_files(workload))
+        assert f"sslrootcert={AUTHORITY}" in GUIDE.read_text("utf-8")
         needed = {name.upper() for name in (*REQUIRED[role], *of_channels(role))} & SECRETS.keys()
         assert {name.removesuffix("_FILE") for name in read} == needed | optional.get(role, set())
 
@@ -164,6 +169,14 @@ def test_a_pod_has_more_time_to_end_than_the_service_takes(manifests: Manifests)
         given = timedelta(seconds=pod(workload)["terminationGracePeriodSeconds"] - before)
         assert given >= own[role] + timedelta(seconds=10), role
     assert "lifecycle" in container(manifests.deployments()["api"])
+
+
+def test_a_pod_is_not_ready_within_five_seconds_of_losing_the_database(manifests: Manifests):
+    for workload in manifests.deployments().values():
+        probe = container(workload)["readinessProbe"]
+        assert probe["failureThreshold"] == 1
+        assert timedelta(seconds=probe["timeoutSeconds"]) > health.DEADLINE
+        assert timedelta(seconds=probe["periodSeconds"]) + health.DEADLINE <= timedelta(seconds=5)
 
 
 def test_ingest_is_scaled_by_the_queues_that_it_reads(manifests: Manifests):
