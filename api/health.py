@@ -84,14 +84,14 @@ class _Asked:
             return f"fails: {type(exc).__name__}"
 
 
-def database(url: str) -> Check:
+def database(url: Callable[[], str]) -> Check:
     """Return the check of the database, by a connection of its own: a pool's may be taken, or look sound and be dead.
 
     A machine whose clock is far off the database's is not ready either (promise I24).
     """
 
     async def check() -> str | None:
-        async with await connect(url) as connection:
+        async with await connect(url()) as connection:
             row = await (await connection.execute("SELECT clock_timestamp()")).fetchone()
         skew = abs(datetime.now(UTC) - row[0]) if row else timedelta.max
         return None if skew <= MOST_SKEW else f"this machine's clock is {skew.total_seconds():.0f} s off"

@@ -9,4 +9,4 @@ from ops.process import run
 from ops.settings import load
 
 if __name__ == "__main__":
-    run(load(dotenv=None), sys.argv[1:])
+    run(load(dotenv=None), sys.argv[1:], files={})

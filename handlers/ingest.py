@@ -55,6 +55,10 @@ class Ingest:
         self._by = by
         self._stopping = asyncio.Event()
 
+    def use_url(self, amqp_url: str) -> None:
+        """Connect by this URL from the next time on: the password has changed."""
+        self._url = amqp_url
+
     def stop(self) -> None:
         """Take nothing new; the batch in hand is finished, the rest goes back to the broker."""
         self._stopping.set()

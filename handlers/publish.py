@@ -66,6 +66,21 @@ class Publish:
             return len(facts)
         return sum((fact.position or 0) < first for fact in facts)
 
+    def use_url(self, amqp_url: str) -> None:
+        """Connect by this URL from the next time on: the password has changed."""
+        self._url = amqp_url
+
+    async def watch_unrouted(self) -> NoReturn:
+        """Keep the gauge of what nobody listens to, for ever."""
+        while True:
+            with _outage("unrouted_not_measured"):
+                connection = await aio_pika.connect(self._url, timeout=_CONNECT.total_seconds())
+                try:
+                    await _measure(connection, self._metrics)
+                finally:
+                    await _leave(connection)
+            await asyncio.sleep(_MEASURED_EVERY.total_seconds())
+
     async def aclose(self) -> None:
         """Leave the broker."""
         connection, self._connection, self._exchange = self._connection, None, None
@@ -106,18 +121,6 @@ class Publish:
             if not isinstance(result, BaseException):
                 self._confirmed.add(message.message_id)
         return all(message.message_id in self._confirmed for message in wave)
-
-
-async def watch_unrouted(amqp_url: str, metrics: Metrics) -> NoReturn:
-    """Keep the gauge of what nobody listens to, for ever."""
-    while True:
-        with _outage("unrouted_not_measured"):
-            connection = await aio_pika.connect(amqp_url, timeout=_CONNECT.total_seconds())
-            try:
-                await _measure(connection, metrics)
-            finally:
-                await _leave(connection)
-        await asyncio.sleep(_MEASURED_EVERY.total_seconds())
 
 
 async def _measure(connection: AbstractConnection, metrics: Metrics) -> None:

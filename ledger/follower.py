@@ -250,6 +250,10 @@ class Follower:
         if self._task is not None:
             await self._task
 
+    def use_url(self, url: str) -> None:
+        """Open all further connections by this URL: the password has changed."""
+        self._url = url
+
     # -- connection and lease -----------------------------------------------------------------------------------
 
     async def _run(self) -> None:

@@ -182,6 +182,10 @@ class Keys:
     def __init__(self, encryption: KeyEncryption) -> None:
         self._encryption = encryption
 
+    def use_encryption(self, encryption: KeyEncryption) -> None:
+        """Wrap and unwrap by these from now on: KEY_ENCRYPTION_KEY has changed."""
+        self._encryption = encryption
+
     async def read(self, connection: AsyncConnection[Any], recipients: Iterable[str]) -> dict[str, DataKey]:
         """Return the keys of those recipients that have one."""
         wanted = sorted(set(recipients))

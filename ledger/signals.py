@@ -49,6 +49,10 @@ class Signals:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def use_url(self, url: str) -> None:
+        """Open all further connections by this URL: the password has changed."""
+        self._url = url
+
     def wake(self, name: str) -> None:
         """Wake who waits for a name in this process."""
         for event in (self._events[name], *self._shared[name].values()):

@@ -231,6 +231,10 @@ class Store:
         self._timed = timed
         self._appender: AsyncConnection[Any] | None = None
 
+    def use_url(self, url: str) -> None:
+        """Open all further connections by this URL: the password has changed."""
+        self._url = self._pool.conninfo = url
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """Lend a connection for working tables."""
@@ -364,11 +368,7 @@ class Store:
     async def installation(self) -> tuple[str, bytes] | None:
         """Return the installation's name and its wrapped identity key; None before `migrate` has run."""
         async with self.connection() as connection:
-            try:
-                row = await (await connection.execute(_INSTALLATION)).fetchone()
-            except psycopg.errors.UndefinedTable:
-                return None
-        return (row[0], bytes(row[1])) if row else None
+            return await installation_in(connection)
 
     async def sequence_is_ahead(self) -> bool:
         """Whether the next position is a new one (it may not be after a restore)."""
@@ -391,6 +391,15 @@ class Store:
     async def aclose(self) -> None:
         """Close the appending connection; the pool belongs to its maker."""
         await self._drop_appender()
+
+
+async def installation_in(connection: AsyncConnection[Any]) -> tuple[str, bytes] | None:
+    """Return what `Store.installation` does."""
+    try:
+        row = await (await connection.execute(_INSTALLATION)).fetchone()
+    except psycopg.errors.UndefinedTable:
+        return None
+    return (row[0], bytes(row[1])) if row else None
 
 
 def _no_partition(error: psycopg.errors.CheckViolation) -> bool:

@@ -25,9 +25,10 @@ from ops import answers, process, sandbox
 from ops.errors import OperationError
 from ops.logs import configure
 from ops.migrations import migrate as bring_up_to_date
+from ops.reloading import aws_file
 from ops.routes import reaching
 from ops.secrets import SCOPES, secrets_in
-from ops.settings import DOTENV, Settings, described, load, require
+from ops.settings import DOTENV, Settings, described, files, load, require
 from ops.verify import verify
 from ops.wiring import PROVIDERS, ROLES, Parts, catalogue_of, parts, pauses_of, prices_of
 from providers.pricing import describe as describe_prices
@@ -99,6 +100,11 @@ def _settings() -> Settings:
     return load(dotenv=click.get_current_context().find_object(Path))
 
 
+def _files() -> dict[str, Path]:
+    """Return the files that the settings are read from, and that of the AWS SDK's credentials."""
+    return files(dotenv=click.get_current_context().find_object(Path)) | aws_file()
+
+
 @main.command("sandbox")
 @_DATA
 @click.option(
@@ -125,7 +131,7 @@ def sandbox_(data: Path, port: int, demo: int) -> None:
 def _add_role(name: str, roles: tuple[str, ...], meaning: str) -> None:
     @main.command(name, help=meaning)
     def run_role() -> None:
-        process.run(_settings(), roles)
+        process.run(_settings(), roles, files=_files())
 
 
 _MEANINGS = {
@@ -143,7 +149,7 @@ for _role in ROLES:
 def all_() -> None:
     """Run all roles in one process (`ingest` only where AMQP_URL is set)."""
     settings = _settings()
-    process.run(settings, [role for role in ROLES if role != "ingest" or settings.amqp_url])
+    process.run(settings, [role for role in ROLES if role != "ingest" or settings.amqp_url], files=_files())
 
 
 @main.command()

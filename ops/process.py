@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -17,16 +18,19 @@ from ops.wiring import Roles, parts
 _log = structlog.get_logger("ops.process")
 
 
-def run(settings: Settings, roles: Sequence[str]) -> None:
-    """Run roles until SIGTERM or Ctrl-C. Raises OperationError when a role ends by itself."""
+def run(settings: Settings, roles: Sequence[str], *, files: Mapping[str, Path]) -> None:
+    """Run roles until SIGTERM or Ctrl-C. Raises OperationError when a role ends by itself.
+
+    `files` are those that settings were read from: a secret that changes in its file is taken over.
+    """
     require(settings, roles)
     configure(settings.log_level)
-    uvloop.run(_run(settings, roles))
+    uvloop.run(_run(settings, roles, files))
 
 
-async def _run(settings: Settings, roles: Sequence[str]) -> None:
+async def _run(settings: Settings, roles: Sequence[str], files: Mapping[str, Path]) -> None:
     stopping = stop_on_signals()
-    async with working(settings, roles, failed=stopping.set) as given:
+    async with working(settings, roles, failed=stopping.set, files=files) as given:
         _log.info("ready", roles=list(roles))
         await stopping.wait()
         _log.info("stopping")
@@ -43,13 +47,16 @@ def stop_on_signals() -> asyncio.Event:
 
 
 @contextlib.asynccontextmanager
-async def working(settings: Settings, roles: Sequence[str], *, failed: Callable[[], None]) -> AsyncIterator[Roles]:
+async def working(
+    settings: Settings, roles: Sequence[str], *, failed: Callable[[], None], files: Mapping[str, Path] | None = None
+) -> AsyncIterator[Roles]:
     """Run roles while the block runs. They end in reverse: first what takes in, last what delivers and stores."""
     order = [role for role in ("deliver", "project", "maintain", "ingest", "api") if role in roles]
-    async with parts(settings, listen=True) as given, contextlib.AsyncExitStack() as stack:
+    async with parts(settings, listen=True, files=files) as given, contextlib.AsyncExitStack() as stack:
         running = Roles(given, failed)
         for role in order:
             await stack.enter_async_context(running.of(role))
+        await stack.enter_async_context(running.reloading())
         await stack.enter_async_context(running.operations(order))
         _spare_the_collector()
         yield running

@@ -8,8 +8,11 @@ from handlers.waiting import Reach, Reaching
 from ledger.keys import Identity
 from ledger.ledger import Ledger
 from ledger.values import Channel, Lane
+from ops.errors import SettingsError
+from ops.reloading import AWS_CREDENTIALS, Reloading
 from ops.settings import Settings
 from providers import limits
+from providers.contract import Provider
 from providers.fcm import DEADLINE as FCM_DEADLINE
 from providers.fcm import Fcm
 from providers.google_access import service_account
@@ -54,6 +57,32 @@ async def open_route(
         Channel.PUSH: partial(_push_gates, ledger.identity),
     }
     return Route(await open_gates[channel](settings, ledger.store.connection, deadline), failover=FAILOVER)
+
+
+def renew_by(reloading: Reloading, route: Route) -> None:
+    """Let the providers of a route take over their changed secrets; calls under way end as they began."""
+    for name in route.providers:
+        _renew_by(reloading, route.provider(name))
+
+
+def _renew_by(reloading: Reloading, provider: Provider | None) -> None:
+    match provider:
+        case Ses():
+            reloading.on(AWS_CREDENTIALS, lambda _: provider.renew_credentials())
+        case Smtp():
+            reloading.on("smtp_url", lambda settings: provider.use_url(settings.smtp_url))
+        case Twilio():
+            reloading.on("twilio_auth_token", lambda settings: provider.use_token(settings.twilio_auth_tokens()[0]))
+        case Fcm():
+            _, project = service_account(reloading.settings.fcm_credentials)
+            reloading.on("fcm_credentials", lambda settings: _use_key(provider, settings, project))
+
+
+def _use_key(fcm: Fcm, settings: Settings, project: str) -> None:
+    credentials, named = service_account(settings.fcm_credentials)
+    if named != project:
+        raise SettingsError(["FCM_CREDENTIALS is of another project: that takes a restart"])
+    fcm.use_credentials(credentials)
 
 
 async def _email_gates(settings: Settings, connect: Connect, deadline: timedelta | None) -> list[Gate]:

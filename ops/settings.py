@@ -1,4 +1,4 @@
-"""Every setting: read once from the environment, a `.env` file or `*_FILE`, and checked as a whole."""
+"""Every setting: read from the environment, a `.env` file or `*_FILE`, and checked as a whole."""
 
 import base64
 import binascii
@@ -217,6 +217,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(_listed(self.ses_topic_arns))
 
 
+# What a running process takes over when its file changes (ops.reloading); any other setting takes a restart.
+SECRETS = frozenset(
+    {
+        "database_url",
+        "migration_database_url",
+        "amqp_url",
+        "key_encryption_key",
+        "identity_key",
+        "smtp_url",
+        "fcm_credentials",
+        "twilio_auth_token",
+        "twilio_shared_key",
+    }
+)
+
 # What each role cannot do without.
 REQUIRED: Mapping[str, Collection[str]] = {
     "api": ("database_url", "key_encryption_key", "jwt_issuer", "jwt_audience", "jwt_jwks_url"),
@@ -254,8 +269,7 @@ def load(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = 
 
     Raises SettingsError that names every faulty setting, and never a value.
     """
-    given = {key: value for key, value in dotenv_values(dotenv).items() if value is not None} if dotenv else {}
-    given |= dict(os.environ if environment is None else environment)
+    given = _given(environment, dotenv)
     faults: list[str] = []
     fields = {}
     for name, kind in _kinds().items():
@@ -267,6 +281,26 @@ def load(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = 
     if faults:
         raise SettingsError(faults)
     return settings
+
+
+def files(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = DOTENV) -> dict[str, Path]:
+    """Return the files that settings are read from, by the setting's name."""
+    given = _given(environment, dotenv)
+    named = {name: given.get(f"{name.upper()}_FILE") for name in Settings.__struct_fields__}
+    return {name: Path(path) for name, path in named.items() if path is not None}
+
+
+def changed(settings: Settings, name: str, text: str) -> Settings:
+    """Return the settings with one of them as its file says now. Raises SettingsError, as `load` does."""
+    faults: list[str] = []
+    value = _converted(name, text, _kinds()[name], faults)
+    if not faults:
+        faults += [f"{name.upper()} {fault}" for known, check, fault in _CHECKS if known == name and not check(value)]
+    if name in SECRETS and not value:
+        faults.append(f"{name.upper()} is empty")
+    if faults:
+        raise SettingsError(faults)
+    return msgspec.structs.replace(settings, **{name: value})
 
 
 def require(settings: Settings, roles: Collection[str]) -> None:
@@ -299,6 +333,11 @@ def described() -> list[Described]:
         )
         for name, default in zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True)
     ]
+
+
+def _given(environment: Mapping[str, str] | None, dotenv: Path | None) -> dict[str, str]:
+    given = {key: value for key, value in dotenv_values(dotenv).items() if value is not None} if dotenv else {}
+    return given | dict(os.environ if environment is None else environment)
 
 
 def _kinds() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The composition root: builds the parts from the settings, and runs the roles of one process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +28,7 @@ from handlers.intake import TakeIn
 from handlers.maintain import Maintain
 from handlers.metrics import Metrics
 from handlers.pauses import Pauses
-from handlers.publish import BATCH, Publish, watch_unrouted
+from handlers.publish import BATCH, Publish
 from handlers.receive import Receive
 from handlers.spending import Spending, faults_of
 from handlers.worker import Worker
@@ -39,11 +39,12 @@ from ledger.policy import AllowList
 from ledger.reads import Reads
 from ledger.set_aside import SetAside
 from ledger.signals import Signals
-from ledger.store import Store, make_pool
+from ledger.store import Store, connect, installation_in, make_pool
 from ledger.values import Channel
 from ops.errors import NotReadyError, OperationError, SettingsError
 from ops.gauges import Gauges
-from ops.routes import open_route, reaching
+from ops.reloading import Reloading
+from ops.routes import open_route, reaching, renew_by
 from ops.serving import serving
 from ops.settings import Settings
 from ops.vitals import show_vitals
@@ -81,24 +82,33 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics
     take_in: TakeIn
     receive: Receive
+    reloading: Reloading
 
 
 @asynccontextmanager
-async def parts(settings: Settings, *, listen: bool = False) -> AsyncIterator[Parts]:
-    """Open the database and build the parts; what was queued is written before it closes again."""
+async def parts(
+    settings: Settings, *, listen: bool = False, files: Mapping[str, Path] | None = None
+) -> AsyncIterator[Parts]:
+    """Open the database and build the parts; what was queued is written before it closes again.
+
+    `files` are those that settings were read from; who wants them looked at again runs `reloading`.
+    """
     async with AsyncExitStack() as stack:
-        pool = make_pool(settings.database_url, size=settings.database_pool_size)
-        await stack.enter_async_context(pool)
         registry = CollectorRegistry()
         metrics = Metrics(registry)
+        reloading = Reloading(settings, files or {}, registry)
+        pool = make_pool(settings.database_url, size=settings.database_pool_size)
+        await stack.enter_async_context(pool)
         store = Store(settings.database_url, pool, timed=metrics.time_database)
         stack.push_async_callback(store.aclose)
         encryption = KeyEncryption(settings.encryption_keys())
-        identity = await _identity(store, encryption)
+        installation, identity = await _identity(store, encryption)
         signals = Signals(settings.database_url)
         signals.start(listen=listen)
         stack.push_async_callback(signals.stop)
         keys = Keys(encryption)
+        _renew_database(reloading, store, signals, installation=installation)
+        _renew_keys(reloading, store, keys)
         ledger = Ledger(store, keys, identity, signals)
         await ledger.start()
         stack.push_async_callback(ledger.stop)
@@ -119,6 +129,7 @@ async def parts(settings: Settings, *, listen: bool = False) -> AsyncIterator[Pa
             metrics=metrics,
             take_in=TakeIn(ledger, known, channels=settings.served()),
             receive=Receive(ledger, set_aside, metrics),
+            reloading=reloading,
         )
 
 
@@ -132,13 +143,38 @@ def _messages(settings: Settings) -> Path:
     return Path(settings.templates) if settings.templates else MESSAGES
 
 
-async def _identity(store: Store, encryption: KeyEncryption) -> Identity:
+async def _identity(store: Store, encryption: KeyEncryption) -> tuple[str, Identity]:
+    """Return the name of the installation, and what all its ids are derived by."""
     installation = await store.installation()
     if installation is None:
         raise NotReadyError("the database has no schema yet: run `notification-ledger migrate`")
     if not await store.sequence_is_ahead():
         raise NotReadyError("the sequence of positions lies behind the log (a restore?): set it to the last position")
-    return Identity(encryption.unwrap_identity(installation[1]))
+    return installation[0], Identity(encryption.unwrap_identity(installation[1]))
+
+
+def _renew_database(reloading: Reloading, store: Store, signals: Signals, *, installation: str) -> None:
+    async def is_the_same(settings: Settings) -> None:
+        """A new password opens the same database; another one takes a restart, and its checks."""
+        async with await connect(settings.database_url) as connection:
+            found = await installation_in(connection)
+            if found is None or found[0] != installation:
+                raise SettingsError(["DATABASE_URL is of another database: that takes a restart"])
+
+    reloading.on("database_url", is_the_same)
+    reloading.on("database_url", lambda settings: store.use_url(settings.database_url))
+    reloading.on("database_url", lambda settings: signals.use_url(settings.database_url))
+
+
+def _renew_keys(reloading: Reloading, store: Store, keys: Keys) -> None:
+    async def use(settings: Settings) -> None:
+        encryption = KeyEncryption(settings.encryption_keys())
+        installation = await store.installation()
+        if installation is not None:
+            encryption.unwrap_identity(installation[1])
+        keys.use_encryption(encryption)
+
+    reloading.on("key_encryption_key", use)
 
 
 def renderer_of(given: Parts) -> Renderer:
@@ -222,6 +258,7 @@ class Roles:
         route = await open_route(channel, settings, given.ledger)
         for provider, rate in route.rates.items():
             given.metrics.rate_limit.labels(provider).set(rate)
+        renew_by(given.reloading, route)
         allowed = AllowList(settings.allow_list(), settings.countries())
         deliver = Deliver(
             given.ledger,
@@ -245,6 +282,7 @@ class Roles:
     async def _ingest(self) -> AsyncIterator[None]:
         given = self._parts
         ingest = Ingest(given.settings.amqp_url, given.take_in, given.set_aside, given.ledger.clock, given.metrics)
+        given.reloading.on("amqp_url", lambda now: ingest.use_url(now.amqp_url))
         task = self._watch(ingest.run(), "ingest")
         try:
             yield
@@ -256,6 +294,7 @@ class Roles:
     async def _project(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             follower = Follower(self._parts.settings.database_url, NotificationLog(), self._parts.signals)
+            self._parts.reloading.on("database_url", lambda now: follower.use_url(now.database_url))
             follower.start()
             stack.push_async_callback(follower.stop)
             if self._parts.settings.amqp_url:
@@ -267,8 +306,10 @@ class Roles:
         given, settings = self._parts, self._parts.settings
         publish = Publish(settings.amqp_url, given.ledger.store, given.metrics)
         relay = Follower(settings.database_url, publish, given.signals, batch=BATCH)
+        given.reloading.on("amqp_url", lambda now: publish.use_url(now.amqp_url))
+        given.reloading.on("database_url", lambda now: relay.use_url(now.database_url))
         relay.start()
-        watch = self._watch(watch_unrouted(settings.amqp_url, given.metrics), "unrouted")
+        watch = self._watch(publish.watch_unrouted(), "unrouted")
         try:
             yield
         finally:
@@ -305,6 +346,9 @@ class Roles:
             fetcher = await Fetcher.open()
             stack.push_async_callback(fetcher.aclose)
             verifier = Verifier(topics=settings.topics(), fetch=fetcher, origin=settings.ses_certificate_origin or None)
+            twilio = TwilioCallbacks(public_url=settings.public_url, secrets=settings.twilio_callback_secrets())
+            for name in ("twilio_auth_token", "twilio_shared_key"):
+                given.reloading.on(name, lambda now: twilio.use_secrets(now.twilio_callback_secrets()))
             services = Services(
                 ledger=given.ledger,
                 keys=given.keys,
@@ -316,7 +360,7 @@ class Roles:
                 pauses=pauses_of(given),
                 reach=reaching(settings, given.ledger),
                 ses=SesCallbacks(verifier),
-                twilio=TwilioCallbacks(public_url=settings.public_url, secrets=settings.twilio_callback_secrets()),
+                twilio=twilio,
                 receipts=FcmReceipts(given.ledger.identity, given.ledger.clock),
                 authenticator=Authenticator(
                     keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience, clock=given.ledger.clock
@@ -327,6 +371,16 @@ class Roles:
             await stack.enter_async_context(serving(make_app(services), host=settings.host, port=settings.port))
             yield
 
+    @asynccontextmanager
+    async def reloading(self) -> AsyncIterator[None]:
+        """Take over secrets that change while the block runs."""
+        task = self._watch(self._parts.reloading.run(), "reloading")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
     def operations(self, roles: Iterable[str]) -> AbstractAsyncContextManager[None]:
         """Return the block that serves health and metrics of a process that runs these roles."""
         given, settings, readiness = self._parts, self._parts.settings, self._readiness()
@@ -335,7 +389,8 @@ class Roles:
         return serving(app, host=settings.host, port=settings.ops_port)
 
     def _readiness(self) -> Readiness:
-        return Readiness({"database": database(self._parts.settings.database_url)})
+        reloading = self._parts.reloading
+        return Readiness({"database": database(lambda: reloading.settings.database_url)})
 
 
 def _failure(task: asyncio.Task[None]) -> BaseException | None:

@@ -143,6 +143,10 @@ class Fcm:
         url = f"{(base_url or BASE_URL).rstrip('/')}/v1/projects/{quote(project, safe='')}/messages:send"
         return cls(session, AccessTokens(credentials), url, receipt=receipt, deadline=deadline)
 
+    def use_credentials(self, credentials: Credentials) -> None:
+        """Make all further requests as this service account of the same project."""
+        self._access.use_credentials(credentials)
+
     async def send(self, sending: Sending) -> Outcome:
         """Make one request, or none when its outcome is certain beforehand."""
         body = request_body(sending, receipt=self._receipt(sending.notification, sending.attempt))

@@ -72,14 +72,21 @@ class AccessTokens:
         self._fetching: asyncio.Task[None] | None = None
         self._not_before = 0.0
 
+    def use_credentials(self, credentials: Credentials) -> None:
+        """Fetch by these from now on; who waits for a token of the old ones still gets it."""
+        self._credentials = credentials
+        self._fetching = None
+        self._not_before = 0.0
+
     async def token(self) -> str:
         """Return a token that is good now; waits only where there is none. Raises AccessError."""
-        state = self._credentials.token_state
+        credentials = self._credentials
+        state = credentials.token_state
         if state is TokenState.INVALID:
             await asyncio.shield(self._fetch_once())
         elif state is TokenState.STALE and time.monotonic() >= self._not_before:
             self._fetch_once()
-        return str(self._credentials.token)
+        return str(credentials.token)
 
     def reject(self, token: str) -> None:
         """Use this token no more: the other side does not take it."""
@@ -95,14 +102,14 @@ class AccessTokens:
 
     def _fetch_once(self) -> asyncio.Task[None]:
         if self._fetching is None or self._fetching.done():
-            self._fetching = asyncio.create_task(self._refresh())
+            self._fetching = asyncio.create_task(self._refresh(self._credentials))
             self._fetching.add_done_callback(self._postpone)
         return self._fetching
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, credentials: Credentials) -> None:
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._thread, self._credentials.refresh, self._fetch)
+            await loop.run_in_executor(self._thread, credentials.refresh, self._fetch)
         except Exception as error:  # noqa: BLE001 - whatever a bad key makes of it, an attempt has an outcome
             theirs = isinstance(error, TransportError) or (isinstance(error, GoogleAuthError) and error.retryable)
             # Not its text: that repeats what the other side said.

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Self
 
 from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials, AioSharedCredentialProvider
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -88,6 +89,7 @@ class Ses:
         self.deadline = deadline
         self._client = client
         self._fixed = {} if configuration_set is None else {"ConfigurationSetName": configuration_set}
+        self._credentials: AioCredentials | None = None
         self._resources = AsyncExitStack()
 
     @classmethod
@@ -105,7 +107,7 @@ class Ses:
         max_connections: int = 128,
     ) -> Self:
         """Make the client, which takes about 0.1 s: once per process. Without keys: the SDK's default chain."""
-        wire = Wire()
+        wire, session = Wire(), AioSession()
         config = AioConfig(
             # The SDK's defaults make five requests of one that timed out (promise I6).
             retries={"mode": "standard", "total_max_attempts": 1},
@@ -118,7 +120,7 @@ class Ses:
         )
         resources = AsyncExitStack()
         client = await resources.enter_async_context(
-            AioSession().create_client(
+            session.create_client(
                 "sesv2",
                 region_name=region,
                 endpoint_url=endpoint_url,
@@ -129,8 +131,28 @@ class Ses:
         )
         client.meta.events.register_last("before-call.sesv2.SendEmail", wire.call)
         ses = cls(client, configuration_set=configuration_set, deadline=deadline)
+        ses._credentials = None if access_key_id else await session.get_credentials()
         ses._resources = resources
         return ses
+
+    async def renew_credentials(self) -> None:
+        """Sign with what the SDK's shared credentials file says now, where it is what we sign with.
+
+        The SDK reads that file once; what it gets from anywhere else (a role, a container, an instance) it renews by
+        itself. Raises BotoCoreError, and LookupError for a file without keys.
+        """
+        used = self._credentials
+        if used is None or used.method != AioSharedCredentialProvider.METHOD:
+            return
+        session = AioSession()
+        provider = AioSharedCredentialProvider(
+            session.get_config_variable("credentials_file"), session.get_config_variable("profile")
+        )
+        new = await provider.load()
+        if new is None:
+            raise LookupError("no keys")
+        # The client signs with this object, by what it holds at that moment.
+        used.access_key, used.secret_key, used.token = new.access_key, new.secret_key, new.token
 
     async def send(self, sending: Sending) -> Outcome:
         """Make one request, or none when its outcome is certain beforehand."""

@@ -149,13 +149,16 @@ class Smtp:
         max_connections: int = MAX_CONNECTIONS,
     ) -> Self:
         """Read the URL and the certificates that are trusted; no connection is made yet. Raises RelayUrlError."""
-        relay = Relay.of(url)
-        context = None if relay.security is Security.NONE else await asyncio.to_thread(ssl.create_default_context)
+        relay, context = await _relay(url)
         # Who gets its turn late must still have time for the reply to its mail: without one there is a doubt.
         connections = Connections(
             relay, context, limit=max_connections, queueing=deadline / 2, patience=connect_timeout
         )
         return cls(connections, deadline=deadline)
+
+    async def use_url(self, url: str) -> None:
+        """Log in by this URL from the next connection on: the password has changed. Raises RelayUrlError."""
+        self._connections.use_relay(*await _relay(url))
 
     async def send(self, sending: Sending) -> Outcome:
         """Make one transaction, or none when its outcome is certain beforehand."""
@@ -181,6 +184,11 @@ class Smtp:
 
     async def aclose(self) -> None:
         self._connections.close()
+
+
+async def _relay(url: str) -> tuple[Relay, ssl.SSLContext | None]:
+    relay = Relay.of(url)
+    return relay, None if relay.security is Security.NONE else await asyncio.to_thread(ssl.create_default_context)
 
 
 class Transaction:

@@ -129,6 +129,11 @@ class Connections:
         connection.expiry = asyncio.get_running_loop().call_later(self._keep_alive, self._expire, connection)
         self._idle.append(connection)
 
+    def use_relay(self, relay: Relay, context: ssl.SSLContext | None) -> None:
+        """Open all further connections to this relay; mails that are under way end where they are."""
+        self._relay, self._context = relay, context
+        self.close()
+
     def close(self) -> None:
         """Close all that are idle."""
         while connection := self._kept():

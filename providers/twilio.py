@@ -113,13 +113,21 @@ class Twilio:
     channel = Channel.SMS
 
     def __init__(
-        self, messages: Any, questions: Any, *, public_url: str, wires: tuple[Wire, ...], deadline: timedelta = DEADLINE
+        self,
+        messages: Any,
+        questions: Any,
+        *,
+        public_url: str,
+        wires: tuple[Wire, ...],
+        clients: tuple[Client, ...] = (),
+        deadline: timedelta = DEADLINE,
     ) -> None:
         self.deadline = deadline
         self._messages = messages
         self._questions = questions
         self._callback = f"{public_url.rstrip('/')}{CALLBACK}"
         self._wires = wires
+        self._clients = clients
 
     @classmethod
     async def open(
@@ -136,14 +144,20 @@ class Twilio:
     ) -> Self:
         """Read the certificates that are trusted; no connection is made yet."""
         context = await asyncio.to_thread(ssl.create_default_context)
-        wires, resources = [], []
+        wires, clients = [], []
         for limit in (max_connections, QUESTIONS_AT_ONCE):
             wire = Wire(context, base_url or API, connect=connect_timeout, read=read_timeout, limit=limit)
             client = Client(account_sid, auth_token, http_client=wire)
             client.api.base_url = base_url or API
             wires.append(wire)
-            resources.append(client.api.v2010.account.messages)
-        return cls(*resources, public_url=public_url, wires=tuple(wires), deadline=deadline)
+            clients.append(client)
+        resources = (client.api.v2010.account.messages for client in clients)
+        return cls(*resources, public_url=public_url, wires=tuple(wires), clients=tuple(clients), deadline=deadline)
+
+    def use_token(self, auth_token: str) -> None:
+        """Make all further requests with this auth token."""
+        for client in self._clients:
+            client.auth = (client.username, auth_token)
 
     async def send(self, sending: Sending) -> Outcome:
         """Make one request, or none when its outcome is certain beforehand."""

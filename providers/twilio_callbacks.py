@@ -46,6 +46,10 @@ class TwilioCallbacks:
 
     def __init__(self, *, public_url: str, secrets: Sequence[str]) -> None:
         self._url = f"{public_url.rstrip('/')}{CALLBACK}"
+        self.use_secrets(secrets)
+
+    def use_secrets(self, secrets: Sequence[str]) -> None:
+        """Believe what one of these has signed, and nothing else, from now on."""
         self._validators = [RequestValidator(secret) for secret in secrets]
 
     async def read(self, body: bytes, headers: Mapping[str, str], query: str = "") -> Sequence[Report]:

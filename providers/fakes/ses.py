@@ -68,10 +68,14 @@ MAGIC = {
 
 
 class FakeSes:
-    """The server. `requests` has every request for a mail in order; `behaviour` overrules the magic recipients."""
+    """The server. `requests` has every request for a mail in order; `behaviour` overrules the magic recipients.
+
+    `access_keys` are the ids of the keys that may sign; none = any.
+    """
 
     def __init__(self, log: RequestLog[Request], seal: Seal, *, behaviour: Behaviour | None = None) -> None:
         self.behaviour = behaviour
+        self.access_keys: set[str] = set()
         self.url = ""
         self.topic: Topic
         self._log = log
@@ -138,6 +142,8 @@ class FakeSes:
         raw = await http.read()
         if not http.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 "):
             return error("MissingAuthenticationTokenException", "Missing Authentication Token", status=403)
+        if self.access_keys and signer(http.headers["Authorization"]) not in self.access_keys:
+            return error("UnrecognizedClientException", "The security token is invalid.", status=403)
         try:
             body = DECODER.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError) as fault:
@@ -237,6 +243,11 @@ def magic_of(to: str) -> Magic:
 
 def reply(value: object) -> web.Response:
     return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+
+
+def signer(authorization: str) -> str:
+    """Return the id of the key that a request is signed with."""
+    return authorization.partition("Credential=")[2].partition("/")[0]
 
 
 def error(code: str, message: str, *, status: int, retry_after: int | None = None) -> web.Response:

@@ -62,6 +62,7 @@ class FakeTwilio:
     """The server. `requests` has every request for an SMS in order; `behaviour` overrules the magic numbers.
 
     `statuses` are those that the messages have come to, by their sids: what the server says when it is asked.
+    `secondary_token` is a second one that it takes requests with; it signs with the first.
     """
 
     def __init__(
@@ -70,12 +71,12 @@ class FakeTwilio:
         self.behaviour = behaviour
         self.account_sid = account_sid
         self.auth_token = auth_token
+        self.secondary_token: str | None = None
         self.url = ""
         self.statuses: dict[str, str] = {}
         self.questions = 0
         self._log = log
         self._by_sid = {request.message_id: request for request in log.requests}
-        self._validator = RequestValidator(auth_token)
         self._calls: set[asyncio.Task[None]] = set()
         self._at_once = asyncio.Semaphore(CALLS_AT_ONCE)
         self._session: aiohttp.ClientSession
@@ -152,7 +153,8 @@ class FakeTwilio:
 
     def _refused(self, http: web.Request) -> web.Response | None:
         """Return the answer to a request that comes from nobody who may ask."""
-        if credentials(http.headers.get("Authorization", "")) != f"{self.account_sid}:{self.auth_token}":
+        known = {f"{self.account_sid}:{token}" for token in (self.auth_token, self.secondary_token) if token}
+        if credentials(http.headers.get("Authorization", "")) not in known:
             return error(Behaviour(status=401, code=20003, message="Authenticate"))
         if http.match_info["account"] != self.account_sid:
             return error(Behaviour(status=404, code=20404, message="The requested resource was not found"))
@@ -201,7 +203,7 @@ class FakeTwilio:
         """Post until it is taken; as with SNS, a refusal ends it."""
         url = request.form["StatusCallback"]
         form = self._report(request, status)
-        headers = {SIGNATURE_HEADER: self._validator.compute_signature(url, form)}
+        headers = {SIGNATURE_HEADER: RequestValidator(self.auth_token).compute_signature(url, form)}
         pause = FIRST_PAUSE
         while not await self._post(url, form, headers):
             await asyncio.sleep(pause.total_seconds())

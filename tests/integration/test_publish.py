@@ -22,7 +22,7 @@ from psycopg import AsyncConnection
 from structlog.testing import capture_logs
 
 from handlers.metrics import Metrics
-from handlers.publish import OUTBOX, UNROUTED, Publish, watch_unrouted
+from handlers.publish import OUTBOX, UNROUTED, Publish
 from handlers.status_messages import message_id
 from ledger import notification as n
 from ledger.follower import Follower, Parked, caught_up, parked, position
@@ -215,7 +215,7 @@ async def test_i14_what_nobody_listens_to_is_kept_and_counted_and_holds_nothing_
     ledger: Ledger, broker: Broker, relay: Relay, connection: AsyncConnection[Any]
 ):
     await led(ledger, *[ARRIVED] * 5)
-    watching = asyncio.create_task(watch_unrouted(broker.url, relay.metrics))
+    watching = asyncio.create_task(relay.publish.watch_unrouted())
     async with relay.running():
         assert await published_all(connection, ledger)
         await until(lambda: relay.registry.get_sample_value("notification_outbox_unrouted") == 10, "the gauge")
@@ -339,7 +339,8 @@ async def test_a_queue_that_answers_nothing_does_not_stop_the_measuring(broker: 
     address = urlsplit(broker.url)
     async with forwarding(address.hostname or "", address.port or 5672) as proxy:
         unanswered = proxy.trap(DECLARED, towards=Towards.CLIENT, nth=nth, forward=False, act=lambda: None)
-        watching = asyncio.create_task(watch_unrouted(through(proxy, broker.url), relay.metrics))
+        relay.publish.use_url(through(proxy, broker.url))
+        watching = asyncio.create_task(relay.publish.watch_unrouted())
         relay.metrics.unrouted.set(-1)
         await asyncio.wait_for(unanswered.wait(), SOON.total_seconds())
         await until(lambda: relay.registry.get_sample_value("notification_outbox_unrouted") == 0, "the gauge")
@@ -352,7 +353,8 @@ async def test_a_broker_that_answers_nothing_lets_the_measuring_be_stopped(broke
     address = urlsplit(broker.url)
     async with forwarding(address.hostname or "", address.port or 5672) as proxy:
         relay.metrics.unrouted.set(-1)
-        watching = asyncio.create_task(watch_unrouted(through(proxy, broker.url), relay.metrics))
+        relay.publish.use_url(through(proxy, broker.url))
+        watching = asyncio.create_task(relay.publish.watch_unrouted())
         await until(lambda: relay.registry.get_sample_value("notification_outbox_unrouted") == 0, "the gauge")
         proxy.stall()
         watching.cancel()

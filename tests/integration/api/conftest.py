@@ -120,7 +120,7 @@ async def services(database: Database, topic: SignedTopic, catalogue: Catalogue)
             ses=SesCallbacks(Verifier(topics=[ARN], fetch=Fetcher(session), origin=topic.url)),
             twilio=TwilioCallbacks(public_url=PUBLIC_URL, secrets=TWILIO_TOKENS),
             authenticator=Authenticator(StaticKeys(KEYS), issuer=ISSUER, audience=AUDIENCE, clock=ledger.clock),
-            readiness=Readiness({"database": database_check(database.url)}),
+            readiness=Readiness({"database": database_check(lambda: database.url)}),
             metrics=metrics,
         )
 

@@ -35,7 +35,7 @@ async def test_metrics_are_shown_as_prometheus_reads_them(service: Service):
 
 
 async def test_i23_readiness_follows_the_database_and_liveness_does_not(own_postgres: embedded.Server):
-    readiness = Readiness({"database": database_check(own_postgres.database_url)}, kept=timedelta(0))
+    readiness = Readiness({"database": database_check(lambda: own_postgres.database_url)}, kept=timedelta(0))
     async with served(make_ops_app(readiness, CollectorRegistry())) as url, httpx.AsyncClient(base_url=url) as client:
         assert (await client.get("/health/readiness")).status_code == 200
         pid = own_postgres.pid

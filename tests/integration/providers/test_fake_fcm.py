@@ -140,6 +140,22 @@ async def test_a_key_that_google_does_not_know_is_a_fault_of_ours_and_nothing_is
     assert phones.requests == []
 
 
+async def test_a_new_key_of_the_account_is_used_from_the_next_push_on_and_disturbs_none(phones: FakeFcm):
+    other = await FakeFcm.start()
+    wrong, _ = service_account(other.account.credentials(phones.url))
+    right, _ = service_account(phones.account.credentials(phones.url))
+    async with sender(phones) as fcm:
+        under_way = [asyncio.create_task(fcm.send(to(f"phone-{number}"))) for number in range(20)]
+        await asyncio.sleep(0)
+        fcm.use_credentials(wrong)
+        assert await fcm.send(to("phone")) == Postponed("credentials", ours=True)
+        fcm.use_credentials(right)
+        assert isinstance(await fcm.send(to("phone")), Accepted)
+        assert all(isinstance(outcome, Accepted) for outcome in await asyncio.gather(*under_way))
+    await other.stop()
+    assert phones.account.tokens == 2
+
+
 async def test_a_token_endpoint_that_is_down_is_certainly_not_sent(phones: FakeFcm):
     credentials, project = service_account(phones.account.credentials(f"http://127.0.0.1:{ports.free()}"))
     fcm = await Fcm.open(credentials, project=project, base_url=phones.url, receipt=lambda *_: "")

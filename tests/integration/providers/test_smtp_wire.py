@@ -11,7 +11,7 @@ import pytest
 
 from ledger.values import Accepted, Outcome, Postponed, Refused
 from providers.contract import Sending
-from providers.fakes.smtp import FakeSmtp
+from providers.fakes.smtp import Behaviour, FakeSmtp
 from providers.smtp import Smtp
 from providers.smtp_url import Relay
 from providers.smtp_wire import MAILS_PER_CONNECTION, Connections
@@ -107,6 +107,22 @@ async def test_a_wrong_password_is_tried_once_and_is_a_fault_of_ours(context: ss
     async with relay(context, LOGIN) as fake:
         assert await outcome_at(with_login(fake.url, "wr0ng")) == Postponed("535-5.7.8", ours=True)
         assert fake.sessions == 1
+
+
+async def test_a_new_password_is_used_from_the_next_mail_on_and_the_mail_under_way_is_not_disturbed(
+    context: ssl.SSLContext,
+):
+    async with relay(context, LOGIN) as fake, sender(with_login(fake.url)) as smtp:
+        assert isinstance(await smtp.send(mail()), Accepted)
+        fake.behaviour = Behaviour(delay=timedelta(seconds=1))
+        under_way = asyncio.create_task(smtp.send(mail()))
+        await until(lambda: len(fake.requests) == 2, "the mail under way")
+        fake.login = (LOGIN[0], "new")
+        await smtp.use_url(with_login(fake.url, "new"))
+        fake.behaviour = None
+        assert isinstance(await smtp.send(mail()), Accepted)
+        assert isinstance(await under_way, Accepted)
+        assert fake.sessions == 2
 
 
 async def test_a_relay_that_knows_no_login_of_ours_is_a_fault_of_ours(context: ssl.SSLContext):
