@@ -378,11 +378,12 @@ def settings(*, as_json: bool) -> None:
     """List every setting, its default and its meaning."""
     known = described()
     lines = [
-        f"{one.name}{f' (default {one.default})' if one.default else ''}\n    {one.meaning}"
-        + (f"\n    Required by: {', '.join(one.required_by)}" if one.required_by else "")
+        f"{one.name}{f' (default {one.default})' if one.default else ''}{' (secret)' if one.secret else ''}"
+        f"\n    {one.meaning}" + (f"\n    Required by: {', '.join(one.required_by)}" if one.required_by else "")
         for one in known
     ]
-    _print(known, [*lines, "Each may also be given as NAME_FILE, a file that holds the value."], as_json=as_json)
+    named = "Each may also be given as NAME_FILE, a file that holds the value; a secret is read again when it changes."
+    _print(known, [*lines, named], as_json=as_json)
 
 
 def _with_parts(work: Callable[[Parts], Awaitable[T]]) -> T:

@@ -262,6 +262,7 @@ class Described(msgspec.Struct, frozen=True):
     default: str
     meaning: str
     required_by: tuple[str, ...]
+    secret: bool
 
 
 def load(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = DOTENV) -> Settings:
@@ -330,6 +331,7 @@ def described() -> list[Described]:
                     if name in names
                 ),
             ),
+            name in SECRETS,
         )
         for name, default in zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True)
     ]

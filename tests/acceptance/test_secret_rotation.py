@@ -57,6 +57,7 @@ class Role:
         self.name = f"rotated_{secrets.token_hex(6)}"
         self.password = ""
         self._execute("CREATE ROLE {} LOGIN IN ROLE {}", sql.Identifier(embedded.APPLICATION))
+        self._execute("ALTER ROLE {} SET role = {}", sql.Identifier(embedded.APPLICATION))
 
     def has_password(self) -> str:
         """Give it a new password, end its sessions, and return its URL."""
@@ -67,7 +68,6 @@ class Role:
 
     def drop(self) -> None:
         self._execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {2}")
-        self._execute("DROP OWNED BY {}")
         self._execute("DROP ROLE {}")
 
     def _execute(self, statement: str, argument: sql.Composable = NOTHING) -> None:

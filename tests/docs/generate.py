@@ -30,6 +30,7 @@ from ledger.status import PRECEDENCE, STRENGTH, Evidence, Status
 from ops import settings
 from ops.cli import main as program
 from ops.gauges import Gauges
+from ops.reloading import Reloading
 from ops.vitals import show_vitals
 from templates.catalogue import Catalogue, load
 from templates.declarations import spelled
@@ -50,7 +51,12 @@ Part = Callable[[], Iterable[str]]
 
 def settings_part() -> Iterator[str]:
     rows = [
-        (f"`{one.name}`", f"`{one.default}`" if one.default else "", ", ".join(one.required_by), one.meaning)
+        (
+            f"`{one.name}`{' (secret)' if one.secret else ''}",
+            f"`{one.default}`" if one.default else "",
+            ", ".join(one.required_by),
+            one.meaning,
+        )
         for one in settings.described()
     ]
     yield from table(("setting", "default", "required by", "meaning"), rows)
@@ -142,6 +148,7 @@ def metrics() -> list[MetricWrapperBase]:
     never_read: Any = None
     Gauges(registry, never_read, never_read, never_read)
     show_vitals(registry, (), never_read, never_read, never_read)
+    Reloading(settings.Settings(), {}, registry)
     return [metric for metric in registry._collector_to_names if isinstance(metric, MetricWrapperBase)]
 
 

@@ -20,8 +20,8 @@ from tests.docs.pages import DOCS, PAGES, ROOT, anchors, blocks, links
 
 TEXTS = {page: page.read_text("utf-8") for page in {*PAGES, *generate.pages()}}
 REFERENCE = DOCS / "reference"
-# A pattern, what FCM answers, and what libpq reads for itself.
-OTHER_NAMES = {"NAME_FILE", *CODES, "DATABASE_CA"}
+# A pattern, what FCM answers, and what libpq and the AWS SDK read for themselves.
+OTHER_NAMES = {"NAME_FILE", *CODES, "DATABASE_CA", "AWS_SHARED_CREDENTIALS_FILE", "AWS_ACCESS_KEY_ID"}
 AWS = ("sh", "aws")
 _SETTING = re.compile(r"`([A-Z][A-Z_]{2,})(?:_FILE)?(?:=[^`]*)?`")
 _METRIC = re.compile(r"\bnotification_(?!(?:log|ledger|id)\b)[a-z_]+")
