@@ -11,6 +11,7 @@ import structlog
 import uvloop
 
 from ops.errors import OperationError
+from ops.expectations import check
 from ops.logs import configure
 from ops.settings import Settings, require
 from ops.wiring import Roles, parts
@@ -53,6 +54,8 @@ async def working(
     """Run roles while the block runs. They end in reverse: first what takes in, last what delivers and stores."""
     order = [role for role in ("deliver", "project", "maintain", "ingest", "api") if role in roles]
     async with parts(settings, listen=True, files=files) as given, contextlib.AsyncExitStack() as stack:
+        async with given.ledger.store.connection() as connection:
+            await check(connection, unsafe=settings.allow_unsafe_database)
         running = Roles(given, failed)
         for role in order:
             await stack.enter_async_context(running.of(role))

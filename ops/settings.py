@@ -175,6 +175,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(description="The port of the HTTP API.")] = 8080
     ops_port: Annotated[int, Meta(description="The port of health and metrics, for every role.")] = 9090
     database_pool_size: Annotated[int, Meta(description="Reading connections of one process.", ge=2, le=100)] = 8
+    allow_unsafe_database: Annotated[
+        bool,
+        Meta(
+            description="`true` starts on a database that may lose what it has confirmed (`fsync`, `full_page_writes` "
+            "or `synchronous_commit` off): for tests alone."
+        ),
+    ] = False
     delivery_slots: Annotated[
         int, Meta(description="Notifications of one channel that a process handles at a time.", ge=1, le=1000)
     ] = 128
@@ -320,7 +327,7 @@ def described() -> list[Described]:
     return [
         Described(
             name.upper(),
-            str(default),
+            str(default).lower() if isinstance(default, bool) else str(default),
             next(str(meta.description) for meta in get_args(hints[name]) if isinstance(meta, Meta)),
             (
                 *(role for role, names in REQUIRED.items() if name in names),
@@ -369,7 +376,7 @@ def _expected(kind: Any) -> str:
     base, meta = get_args(kind)
     if base is int and meta.ge is not None:
         return f"a whole number from {meta.ge} to {meta.le}"
-    return "a whole number" if base is int else "a text"
+    return {int: "a whole number", bool: "true or false"}.get(base, "a text")
 
 
 def _listed(text: str) -> list[str]:

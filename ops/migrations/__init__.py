@@ -45,7 +45,7 @@ async def _apply_all(connection: psycopg.AsyncConnection, application_role: str)
     cursor = await connection.execute("SELECT name, digest FROM public.ledger_migration")
     known: dict[str, bytes] = dict(await cursor.fetchall())
     applied = []
-    for name, text in _steps():
+    for name, text in steps():
         digest = hashlib.sha256(text.encode()).digest()
         if name not in known:
             await _apply(connection, name, text, digest=digest, application_role=application_role)
@@ -55,7 +55,8 @@ async def _apply_all(connection: psycopg.AsyncConnection, application_role: str)
     return applied
 
 
-def _steps() -> list[tuple[str, str]]:
+def steps() -> list[tuple[str, str]]:
+    """Return name and text of every step, in order."""
     files = (file for file in resources.files(__name__).iterdir() if file.name.endswith(".sql"))
     return sorted((file.name, file.read_text("utf-8")) for file in files)
 

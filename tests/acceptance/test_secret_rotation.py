@@ -21,11 +21,12 @@ from ops.wiring import parts
 from providers.fakes.ses import FakeSes
 from providers.fakes.twilio import ACCOUNT, FakeTwilio
 from tests.acceptance.audit import Audit, unfinished
+from tests.acceptance.taking import take_in
 from tests.acceptance.traffic import message, shipped
 from tests.support import ports
 from tests.support import service as processes
 from tests.support.postgres import Database
-from tests.support.service import SHARED, Process, Service, reached, until
+from tests.support.service import SHARED, Process, reached, until
 
 RELOADS, FAILURES = "notification_settings_reloads_total", "notification_settings_reload_failures_total"
 # Long enough for each secret to change, short enough to end with the test.
@@ -60,14 +61,16 @@ class Role:
         self._execute("ALTER ROLE {} SET role = {}", sql.Identifier(embedded.APPLICATION))
 
     def has_password(self) -> str:
-        """Give it a new password, end its sessions, and return its URL."""
+        """Give it a new password and return its URL."""
         self.password = secrets.token_hex(12)
         self._execute("ALTER ROLE {} PASSWORD {}", sql.Literal(self.password))
-        self._execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {2}")
         return self._url.replace(self._url.split("//")[1].split("@")[0], f"{self.name}:{self.password}")
 
-    def drop(self) -> None:
+    def end_sessions(self) -> None:
         self._execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {2}")
+
+    def drop(self) -> None:
+        self.end_sessions()
         self._execute("DROP ROLE {}")
 
     def _execute(self, statement: str, argument: sql.Composable = NOTHING) -> None:
@@ -179,11 +182,18 @@ async def test_i06_every_secret_can_be_rotated_under_traffic_and_a_faulty_one_ch
             await counted(both, FAILURES, "TWILIO_AUTH_TOKEN", "KEY_ENCRYPTION_KEY")
             most = len(sent)
             await until(lambda: len(ses.requests) + len(twilio.requests) > most, "what was sent since")
-        await let_end(service, database, twilio)
+        await until(lambda: unfinished(database.url) == 0, "the end of all that is due")
+        await twilio.called_back()
+        # Now that nothing is under way, every session must be opened anew.
+        role.end_sessions()
+        (last,) = shipped(1)
+        await take_in(database.url, [last])
+        await until(lambda: unfinished(database.url) == 0, "the end of the last one")
+        await service.stop_all()
         logs = service.logs()
     audit = Audit(database.url, [*ses.requests, *twilio.requests])
     assert audit.violations() == []
-    assert {*audit.message_ids()} == {*sent}
+    assert {*audit.message_ids()} == {*sent, last["messageId"]}
     assert len(ses.requests) + len(twilio.requests) == len(audit.states)
     assert [audit.told(stream) for stream in audit.states if "attempt_failed" in audit.history(stream)] == []
     assert {*audit.statuses()} == {Status.DISPATCHED, Status.DELIVERED}
@@ -203,12 +213,6 @@ async def counted(roles: Sequence[Process], metric: str, *settings: str) -> None
 
 def _read(process: Process, metric: str, setting: str) -> int:
     return int(process.metric(metric, setting=setting))
-
-
-async def let_end(service: Service, database: Database, twilio: FakeTwilio) -> None:
-    await until(lambda: unfinished(database.url) == 0, "the end of all that is due")
-    await twilio.called_back()
-    await service.stop_all()
 
 
 def parts_of(secret: Secret) -> list[str]:

@@ -162,6 +162,8 @@ SHARED = {
     "AWS_REGION": "eu-west-1",
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
+    # Nothing of what the tests' server holds need outlive it, so it does not wait for the disk.
+    "ALLOW_UNSAFE_DATABASE": "true",
 }
 
 

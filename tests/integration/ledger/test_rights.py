@@ -15,6 +15,7 @@ KEPT = {
     "provider_reference": {"DELETE"},
     "quota": {"DELETE"},
     "chain": set(),
+    "recovery": set(),
 }
 FORBIDDEN = (
     "UPDATE ledger.stored_events SET state = ''",
@@ -34,6 +35,8 @@ FORBIDDEN = (
     "SELECT setval('ledger.stored_events_notification_id_seq', 1)",
     "SELECT ledger.make_weeks_of('stored_events', 0, 0)",
     "SELECT ledger.border(now())",
+    "UPDATE ledger.recovery SET head = 0",
+    "UPDATE public.ledger_migration SET digest = ''",
     "CREATE TABLE ledger.mine ()",
     "CREATE TABLE public.mine ()",
     "ALTER TABLE ledger.stored_events ADD COLUMN mine text",
@@ -70,7 +73,12 @@ async def test_the_application_calls_what_it_was_given_and_nothing_else(applicat
         SELECT proname FROM pg_proc
         WHERE pronamespace = 'ledger'::regnamespace AND has_function_privilege(oid, 'EXECUTE')
     """
-    assert sorted(name for (name,) in await rows(application, query)) == ["append_1", "extend_chain", "make_weeks"]
+    assert sorted(name for (name,) in await rows(application, query)) == [
+        "append_1",
+        "begin_recovery",
+        "extend_chain",
+        "make_weeks",
+    ]
 
 
 async def test_what_runs_with_the_owners_rights_looks_names_up_in_a_fixed_place(application: Connection):
@@ -78,7 +86,7 @@ async def test_what_runs_with_the_owners_rights_looks_names_up_in_a_fixed_place(
         SELECT proname, proconfig FROM pg_proc WHERE pronamespace = 'ledger'::regnamespace AND prosecdef
     """
     found = await rows(application, query)
-    assert {name for name, _ in found} >= {"append_1", "extend_chain", "make_weeks"}
+    assert {name for name, _ in found} >= {"append_1", "begin_recovery", "extend_chain", "make_weeks"}
     assert all("search_path=ledger, pg_temp" in settings for _, settings in found)
 
 

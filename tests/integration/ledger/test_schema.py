@@ -125,7 +125,7 @@ async def test_eight_processes_migrate_at_once_and_each_step_runs_once(empty_dat
     ]
     replies = [await process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0] * 8
-    steps = str([name for name, _ in migrations._steps()])
+    steps = str([name for name, _ in migrations.steps()])
     assert sorted(out.decode().strip() for out, _ in replies) == sorted([steps] + ["[]"] * 7)
     async with await connect(database.url) as application:
         assert await value(application, "SELECT count(*) FROM ledger.installation") == 1
@@ -148,7 +148,7 @@ async def test_a_copy_under_another_name_is_not_migrated(database: Database):
 
 
 async def test_a_step_that_was_changed_afterwards_is_named(database: Database, owner: Connection):
-    name = migrations._steps()[0][0]
+    name = migrations.steps()[0][0]
     await owner.execute("UPDATE public.ledger_migration SET digest = 'x' WHERE name = %s", (name,))
     with pytest.raises(migrations.MigrationError, match=name):
         await _migrate(database.owner_url)
@@ -160,7 +160,7 @@ async def test_steps_of_a_newer_release_are_left_alone(database: Database, owner
 
 
 def test_each_step_says_by_its_name_when_it_runs():
-    names = [name for name, _ in migrations._steps()]
+    names = [name for name, _ in migrations.steps()]
     assert all(name.endswith((".pre.sql", ".post.sql")) for name in names)
     assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
 
