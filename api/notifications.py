@@ -14,14 +14,15 @@ from api import views
 from api.auth import Scope
 from api.disclosure import record_read
 from api.parameters import Parameters
-from api.problems import MALFORMED, NEWER_RELEASE, NOT_FOUND, NOT_HELD, TOO_LARGE, ProblemError
+from api.problems import DELETED, MALFORMED, NEWER_RELEASE, NOT_FOUND, NOT_HELD, TOO_LARGE, ProblemError
 from api.reasons import reason_in
 from api.schemas import Moment, Why
 from api.services import Call, Services, services_of
 from handlers.hold import NoSuchNotificationError, NotHeldError, release
 from handlers.waiting import waiting
+from ledger import old_weeks
 from ledger.errors import UnknownTopicError
-from ledger.ids import is_standing
+from ledger.ids import week_of
 from ledger.keys import DataKey
 from ledger.mapping import FactMapper, StoredFact, of_notification, unseal
 from ledger.notification import AttemptStarted, Requested, State, fold
@@ -102,21 +103,31 @@ class SaidContent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     scopes=[Scope.PII],
     tags=["notifications"],
     summary="What was said, word for word",
-    problems=[MALFORMED, NOT_FOUND, NEWER_RELEASE],
+    problems=[MALFORMED, NOT_FOUND, DELETED, NEWER_RELEASE],
 )
 async def get_content(request: Call, notification_id: FromPath[UUID]) -> SaidContent:
     Parameters.of_query(request.scope, known=()).done()
-    ledger = services_of(request).ledger
-    loaded = await ledger.load(notification_id)
-    if loaded is None:
-        raise ProblemError(NOT_FOUND, "no such notification")
-    if loaded.state.rendered is None:
-        raise ProblemError(NOT_FOUND, "nothing has been said yet")
-    content = await ledger.content(loaded)
-    if content is None:
-        raise ProblemError(NOT_FOUND, "what was said is not kept any more, or its person was erased")
+    services = services_of(request)
+    loaded = await services.ledger.load(notification_id)
+    digest = loaded.state.rendered if loaded is not None else None
+    content = await services.ledger.content(loaded) if loaded is not None else None
+    if content is None or digest is None:
+        raise await _unsaid(services, notification_id)
     await record_read(request, "content", str(notification_id))
-    return _said(content, loaded.state.rendered)
+    return _said(content, digest)
+
+
+async def _unsaid(services: Services, notification_id: UUID) -> ProblemError:
+    """Say why there are no words to show."""
+    rows = await _rows(services, notification_id)
+    state = fold([of_notification(_MAPPER.decode(row.topic, row.state)) for row in rows])
+    if state is None or state.rendered is None:
+        return ProblemError(NOT_FOUND, "nothing has been said yet")
+    week = week_of(notification_id)
+    dropped_at = await old_weeks.dropped_at(services.ledger.store, state.requested.retention, week)
+    if dropped_at is None:
+        return ProblemError(NOT_FOUND, "what was said is not kept any more, or its person was erased")
+    return ProblemError(DELETED, f"what was said was deleted by retention on {dropped_at:%Y-%m-%d}")
 
 
 @post(
@@ -148,7 +159,7 @@ def _said(content: Content, digest: bytes) -> SaidContent:
 
 
 async def _rows(services: Services, notification_id: FromPath[UUID]) -> list[Row]:
-    rows = [] if is_standing(notification_id) else await services.ledger.store.load([notification_id])
+    rows = await services.archive.facts(notification_id)
     if not rows:
         raise ProblemError(NOT_FOUND, "no such notification")
     return rows

@@ -13,6 +13,7 @@ from handlers.metrics import Metrics
 from handlers.pauses import Pauses
 from handlers.receive import Receive
 from handlers.waiting import Reaching
+from ledger.archive import Archive
 from ledger.keys import Keys
 from ledger.ledger import Ledger
 from ledger.reads import Reads
@@ -28,6 +29,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     ledger: Ledger
+    archive: Archive
     keys: Keys
     reads: Reads
     set_aside: SetAside

@@ -1,6 +1,7 @@
 """The clock: what must happen from time to time. Every job may run twice, anywhere; one replica runs it at a time."""
 
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -18,11 +19,22 @@ Job = Callable[[], Awaitable[object]]
 
 
 class Maintain:
-    """Runs the jobs of this release: weeks made ahead, facts sealed, unmatched reports tried again, old rows gone."""
+    """Runs the jobs of this release: weeks made ahead, facts sealed, unmatched reports tried again, old rows gone.
 
-    def __init__(self, ledger: Ledger, receive: Receive, set_aside: SetAside, metrics: Metrics) -> None:
+    `more` are jobs that know what is not known here.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        receive: Receive,
+        set_aside: SetAside,
+        metrics: Metrics,
+        *,
+        more: Mapping[str, tuple[timedelta, Job]] | None = None,
+    ) -> None:
         self._ledger = ledger
-        self._failures = metrics.maintenance_failures
+        self._metrics = metrics
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
         self.jobs: dict[str, tuple[timedelta, Job]] = {
             "make_weeks": (timedelta(hours=1), ledger.store.make_weeks),
@@ -30,6 +42,7 @@ class Maintain:
             "try_unmatched_reports": (timedelta(seconds=5), receive.try_unmatched),
             "purge_intake": (timedelta(hours=1), ledger.store.purge_intake),
             "purge_set_aside": (timedelta(hours=1), set_aside.purge),
+            **(more or {}),
         }
 
     def start(self) -> None:
@@ -53,10 +66,14 @@ class Maintain:
     async def run(self, name: str) -> None:
         """Run one job now, unless another replica is at it; trouble is logged and counted, and its next turn comes."""
         _, job = self.jobs[name]
+        begun = time.monotonic()
         try:
             async with self._ledger.store.leased(f"maintain.{name}") as ours:
-                if ours:
-                    await job()
+                if not ours:
+                    return
+                await job()
+            self._metrics.maintenance_seconds.labels(name).set(time.monotonic() - begun)
+            self._metrics.maintenance_succeeded.labels(name).set_to_current_time()
         except Exception as exc:  # noqa: BLE001 - whatever it was: the other jobs, and its next turn, go on
-            self._failures.labels(name).inc()
+            self._metrics.maintenance_failures.labels(name).inc()
             _log.warning("job_failed", job=name, error=type(exc).__name__)

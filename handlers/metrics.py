@@ -156,6 +156,20 @@ class Metrics:
             ("job",),
             registry=registry,
         )
+        self.maintenance_succeeded = Gauge(
+            "notification_maintenance_last_success_timestamp_seconds",
+            "When a job of the clock last came to its end in this process; take the maximum over all of them.",
+            ("job",),
+            registry=registry,
+        )
+        self.maintenance_seconds = Gauge(
+            "notification_maintenance_seconds", "How long its last run took.", ("job",), registry=registry
+        )
+        self.archived_weeks = Counter(
+            "notification_archived_weeks",
+            "Weeks whose facts went to the archive and left the database.",
+            registry=registry,
+        )
 
     def time_database(self, operation: str, seconds: float) -> None:
         """Observe how long an operation of the store took (ledger.store.Timed)."""

@@ -109,7 +109,7 @@ async def links(connection: AsyncConnection[Any], week: str) -> list[Link]:
 
 async def faults(
     connection: AsyncConnection[Any], week: str, *, upto: int, seen: Callable[[int], None] = lambda _: None
-) -> AsyncIterator[Fault]:
+) -> AsyncGenerator[Fault, None]:
     """Compare the facts of a week, up to a position where everything is sealed, with its chain.
 
     Yields the first fault of each link; a link is judged by the hash that is stored for the one before it. Holds the

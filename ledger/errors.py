@@ -4,9 +4,11 @@ LedgerError
 ├── RefusedError              the store refused a decision: the world has moved on
 ├── OverloadedError           more is queued than may wait
 ├── UnavailableError          the database does not answer, or is not what it must be
+│   ├── ArchiveUnavailableError   the archive does not give what must be there
 │   ├── NotCommittedError     it said that it did not commit: the same again, in a moment
 │   └── OutcomeUnknownError   the connection broke: it may or may not have committed
 ├── UnstorableError           the database refuses these very values
+├── KeptError                 what was to be dropped must stay
 ├── UntoldError               the outside did not take all that the log had to tell
 ├── UnknownTopicError         a fact of a release that this one does not know
 └── KeyUnavailableError       a data key cannot be opened with the keys that were given
@@ -47,6 +49,10 @@ class UnavailableError(LedgerError):
     """The database cannot be used now. Nothing is known to be stored; it is safe to try again."""
 
 
+class ArchiveUnavailableError(UnavailableError):
+    """The archive does not answer, or does not hold what was written. Look at ARCHIVE_URL, and at what lies there."""
+
+
 class NotCommittedError(UnavailableError):
     """The database was too busy, or shut down, and certainly stored nothing. The same append is tried again."""
 
@@ -57,6 +63,10 @@ class OutcomeUnknownError(UnavailableError):
 
 class UnstorableError(LedgerError):
     """The database refused the values of this decision. Trying again will not help; nothing of it was stored."""
+
+
+class KeptError(LedgerError):
+    """Something that was to be dropped must stay in the database; the message says why. It is tried again later."""
 
 
 class UntoldError(LedgerError):

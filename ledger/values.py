@@ -28,6 +28,14 @@ class Category(StrEnum):
     MARKETING = "marketing"
 
 
+class Retention(StrEnum):
+    """How long what was said is kept: a class, whose time is a setting."""
+
+    STANDARD = "standard"
+    SECURITY = "security"
+    MARKETING = "marketing"
+
+
 class Lane(StrEnum):
     """How soon it must leave; each lane is claimed for itself."""
 

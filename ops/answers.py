@@ -9,6 +9,7 @@ import msgspec
 from api.views import readable, sent_twice
 from handlers.intake import Conflicting, Result, TakenIn
 from handlers.waiting import Reaching, Waiting, waiting
+from ledger.archive import Archive
 from ledger.errors import UnknownTopicError
 from ledger.ledger import Ledger
 from ledger.mapping import FactMapper
@@ -31,10 +32,10 @@ class Told(msgspec.Struct, frozen=True):
 
 
 async def history(
-    ledger: Ledger, reach: Reaching, notification: UUID, *, at: datetime | None, version: int | None
+    ledger: Ledger, reach: Reaching, notification: UUID, *, archive: Archive, at: datetime | None, version: int | None
 ) -> Told:
     """Return every fact of a notification in order, without personal data; up to a time or a version."""
-    rows = await ledger.store.load([notification])
+    rows = await archive.facts(notification)
     if not rows:
         raise OperationError("there is no such notification")
     mapper = FactMapper()

@@ -21,7 +21,7 @@ from ledger.errors import LedgerError
 from ledger.keys import KeyEncryption
 from ledger.operations import Paused, Selector
 from ledger.values import Channel
-from ops import answers, process, sandbox
+from ops import answers, archiving, process, sandbox
 from ops.errors import OperationError
 from ops.logs import configure
 from ops.migrations import migrate as bring_up_to_date
@@ -139,7 +139,7 @@ _MEANINGS = {
     "ingest": "Take messages in from RabbitMQ.",
     "deliver": "Deliver what is due.",
     "project": "Keep the views up to date.",
-    "maintain": "Run the clock: partitions, the hash chain, unmatched reports, deletion of old working rows.",
+    "maintain": "Run the clock: partitions, hash chain, archive, unmatched reports, deletion of old working rows.",
 }
 for _role in ROLES:
     _add_role(_role, (_role,), _MEANINGS[_role])
@@ -180,7 +180,12 @@ def history(notification: UUID, at: datetime | None, version: int | None, *, as_
     """Show every fact of a notification, in order."""
     told = _with_parts(
         lambda given: answers.history(
-            given.ledger, reaching(given.settings, given.ledger), notification, at=at, version=version
+            given.ledger,
+            reaching(given.settings, given.ledger),
+            notification,
+            archive=given.archive,
+            at=at,
+            version=version,
         )
     )
     _print(told.facts, answers.as_lines(told), as_json=as_json)
@@ -189,11 +194,11 @@ def history(notification: UUID, at: datetime | None, version: int | None, *, as_
 @main.command("verify")
 @_JSON
 def verify_(*, as_json: bool) -> None:
-    """Compare what is stored with itself: facts with the hash chain, the agenda and the lists with the facts.
+    """Compare what is stored with itself: facts with the hash chain, agenda and lists with the facts, the archive.
 
     Exits with 1 when anything differs, and names what does. It changes nothing, and others may work meanwhile.
     """
-    checks = _with_parts(lambda given: verify(given.ledger.store, told=_told_on_the_way))
+    checks = _with_parts(lambda given: verify(given.ledger.store, given.archive, told=_told_on_the_way))
     _print(checks, [line for check in checks for line in check.lines()], as_json=as_json)
     if not all(check.is_right for check in checks):
         click.get_current_context().exit(1)
@@ -201,6 +206,17 @@ def verify_(*, as_json: bool) -> None:
 
 def _told_on_the_way(line: str) -> None:
     click.echo(line, err=True)
+
+
+@main.command("archive")
+@click.option("--week", help="Only this one, such as 2026w30.")
+@click.option("--dry-run", is_flag=True, help="Only say of each week what keeps it in the database.")
+@_JSON
+def archive_(week: str | None, *, dry_run: bool, as_json: bool) -> None:
+    """Move old weeks to ARCHIVE_URL now, as `maintain` does every hour. Safe to run twice, and to stop anywhere."""
+    told = _with_parts(lambda given: archiving.plan(given) if dry_run else archiving.move(given, week))
+    shown = [one for one in told if week in {None, one.week}]
+    _print(shown, [one.line for one in shown], as_json=as_json)
 
 
 @main.command("held")

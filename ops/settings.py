@@ -3,7 +3,9 @@
 import base64
 import binascii
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 from urllib.parse import urlsplit
@@ -13,7 +15,7 @@ from dotenv import dotenv_values
 from msgspec import Meta
 
 from handlers.spending import Cap, CapsError, caps_in
-from ledger.values import Channel
+from ledger.values import Channel, Retention
 from ops.errors import SettingsError
 from providers.google_access import CredentialsError, service_account
 from providers.smtp_url import Relay, RelayUrlError
@@ -171,6 +173,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Absent: no cap."
         ),
     ] = ""
+    archive_url: Annotated[
+        str,
+        Meta(
+            description="Where weeks of facts go when they leave the database: file:///a/directory that every process "
+            "sees, or s3://bucket/prefix. Absent: they stay."
+        ),
+    ] = ""
+    archive_endpoint_url: Annotated[str, Meta(description="Another address of S3 (a VPC endpoint, a fake).")] = ""
+    archive_after: Annotated[
+        int, Meta(description="Weeks after its end that a week's facts stay in the database.", ge=13, le=520)
+    ] = 13
+    content_days: Annotated[
+        str,
+        Meta(
+            description="Days after the end of its week that what was said is kept, by retention class. What a class "
+            "is not named for is kept with its facts, and keeps them in the database."
+        ),
+    ] = "security=14, marketing=30, standard=90"
     host: Annotated[str, Meta(description="The address that the HTTP API listens on.")] = "127.0.0.1"
     port: Annotated[int, Meta(description="The port of the HTTP API.")] = 8080
     ops_port: Annotated[int, Meta(description="The port of health and metrics, for every role.")] = 9090
@@ -218,6 +238,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def caps(self) -> tuple[Cap, ...]:
         """Return SPEND_CAPS as caps."""
         return caps_in(self.spend_caps)
+
+    def content_kept(self) -> dict[str, timedelta]:
+        """Return CONTENT_DAYS by retention class."""
+        named = (part.partition("=") for part in _listed(self.content_days))
+        return {name.strip(): timedelta(days=int(days)) for name, _, days in named}
 
     def topics(self) -> frozenset[str]:
         """Return SES_TOPIC_ARNS as a set."""
@@ -400,6 +425,12 @@ def _is_url(*schemes: str) -> Callable[[str], bool]:
     return check
 
 
+def _is_archive(text: str) -> bool:
+    parts = urlsplit(text)
+    is_directory = parts.scheme == "file" and not parts.netloc and parts.path not in {"", "/"}
+    return not text or is_directory or (parts.scheme == "s3" and bool(parts.netloc))
+
+
 def _is_relay(text: str) -> bool:
     try:
         return not text or bool(Relay.of(text))
@@ -416,6 +447,12 @@ def _is_service_account(text: str) -> bool:
         return not text or bool(service_account(text))
     except CredentialsError:
         return False
+
+
+def _are_classes(text: str) -> bool:
+    named = [re.fullmatch(r"(\w+) *= *\d{1,5}", part) for part in _listed(text)]
+    classes = [found[1] for found in named if found]
+    return len(classes) == len(named) == len(set(classes)) and set(classes) <= set(Retention)
 
 
 def _are_caps(text: str) -> bool:
@@ -448,6 +485,13 @@ _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("channels", lambda text: _is_some_of(text, set(Channel)), "must be some of email, sms, push"),
     ("sms_countries", lambda text: _is_some_of(text.upper(), COUNTRIES | {"*"}), "must be ISO 3166 codes, or *"),
     ("spend_caps", _are_caps, "must be caps such as sms=100 USD, sms:GB=50 USD; each once, a country for sms alone"),
+    ("archive_url", _is_archive, "must be file:///a/directory or s3://bucket/prefix"),
+    ("archive_endpoint_url", _is_url("https", "http"), "must be an https:// URL"),
+    (
+        "content_days",
+        _are_classes,
+        "must be days by retention class, such as security=14, marketing=30, standard=90; each once",
+    ),
     (
         "log_level",
         lambda text: text.lower() in {"debug", "info", "warning", "error"},

@@ -32,6 +32,7 @@ from handlers.publish import BATCH, Publish
 from handlers.receive import Receive
 from handlers.spending import Spending, faults_of
 from handlers.worker import Worker
+from ledger.archive import Archive
 from ledger.follower import Follower, prepare
 from ledger.keys import Identity, KeyEncryption, Keys
 from ledger.ledger import Ledger
@@ -43,10 +44,12 @@ from ledger.store import Store, connect, installation_in, make_pool
 from ledger.values import Channel
 from ops.errors import NotReadyError, OperationError, SettingsError
 from ops.gauges import Gauges
+from ops.jobs import jobs_of
 from ops.reloading import Reloading
 from ops.routes import open_route, reaching, renew_by
 from ops.serving import serving
 from ops.settings import Settings
+from ops.shelves import open_shelf
 from ops.vitals import show_vitals
 from projections.notification_log import NotificationLog
 from providers.fcm_receipts import FcmReceipts
@@ -83,6 +86,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     take_in: TakeIn
     receive: Receive
     reloading: Reloading
+    archive: Archive
 
 
 @asynccontextmanager
@@ -130,6 +134,7 @@ async def parts(
             take_in=TakeIn(ledger, known, channels=settings.served()),
             receive=Receive(ledger, set_aside, metrics),
             reloading=reloading,
+            archive=Archive(store, await stack.enter_async_context(open_shelf(settings))),
         )
 
 
@@ -321,7 +326,8 @@ class Roles:
     @asynccontextmanager
     async def _maintain(self) -> AsyncIterator[None]:
         given = self._parts
-        maintain = Maintain(given.ledger, given.receive, given.set_aside, given.metrics)
+        more = jobs_of(given.settings, given.ledger.store, given.archive, given.metrics)
+        maintain = Maintain(given.ledger, given.receive, given.set_aside, given.metrics, more=more)
         gauges = Gauges(given.registry, given.ledger, given.set_aside, NotificationLog(), caps=given.settings.caps())
         maintain.start()
         task = self._watch(gauges.run(), "gauges")
@@ -351,6 +357,7 @@ class Roles:
                 given.reloading.on(name, lambda now: twilio.use_secrets(now.twilio_callback_secrets()))
             services = Services(
                 ledger=given.ledger,
+                archive=given.archive,
                 keys=given.keys,
                 reads=Reads(given.ledger.store),
                 set_aside=given.set_aside,

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from ledger.values import Channel, Fallback
+from ledger.values import Category, Channel, Fallback, Retention
 from templates.declarations import Checker, Document, NotificationDeclaration, RuleDeclaration, Where, duration
 from templates.entries import LONGEST, Field, Kind, Rule
 from templates.expressions import Expression, compile_expression
@@ -13,6 +13,7 @@ from templates.people import TYPES
 from templates.shapes import SCALARS, Scalar, Shape, compile_record
 
 _ADDRESSES = {Channel.EMAIL: SCALARS["email"], Channel.SMS: SCALARS["phone"]}
+_OF_CATEGORY = {Category.SECURITY: Retention.SECURITY, Category.MARKETING: Retention.MARKETING}
 _ID, _LINE, _LOCALE, _TIME = (SCALARS[name] for name in ("id", "line", "locale", "time"))
 
 
@@ -47,7 +48,7 @@ def compile_kinds(document: Document, *, digest: str, messages: Path, checker: C
                 expires_after=after,
                 template=template,
                 template_version=version,
-                retention=declared.retention,
+                retention=declared.retention or _OF_CATEGORY.get(declared.category, Retention.STANDARD),
                 data=data,
                 references=tuple(declared.references.items()),
                 catalogue=digest,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 import yaml
 
-from ledger.values import Category, Channel, DoubtPolicy, Lane
+from ledger.values import Category, Channel, DoubtPolicy, Lane, Retention
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class NotificationDeclaration(msgspec.Struct, frozen=True, forbid_unknown_fields
     channels: Annotated[list[Channel], msgspec.Meta(min_length=1)]
     expires_after: str = "3d"
     template: Name | None = None
-    retention: Literal["standard"] = "standard"
+    retention: Retention | None = None
     fallback: Fallback | None = None
     sms_segments: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
     data: dict[str, Any] = {}

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from ledger import agenda_audit, chain
+from ledger.archive import Archive
 from ledger.decision import Decision
 from ledger.follower import Follower, caught_up
 from ledger.ids import notification_id, week_of
@@ -68,7 +69,7 @@ async def _folded(ledger: Ledger, database: Database) -> None:
 
 
 async def _checked(store: Store) -> dict[str, Checked]:
-    return {check.name: check for check in await verify(store, told=lambda _: None)}
+    return {check.name: check for check in await verify(store, Archive(store, None), told=lambda _: None)}
 
 
 async def _faults(store: Store) -> dict[str, list[dict[str, Any]]]:
@@ -80,7 +81,7 @@ async def test_i10_i11_what_nobody_has_touched_is_right_and_every_fact_is_looked
 ):
     await lives.begin(ledger)
     checked = await _checked(ledger.store)
-    assert [check.faults for check in checked.values()] == [[], [], []]
+    assert [check.faults for check in checked.values()] == [[], [], [], []]
     facts = await value(application, "SELECT count(*) FROM ledger.stored_events")
     assert (checked["chain"].looked_at, checked["chain"].unsealed) == (facts - 1, 1)
     assert checked["agenda"].looked_at == checked["notification_log"].looked_at == len(streams) + 4
@@ -200,14 +201,14 @@ async def test_i11_a_row_of_the_list_that_was_altered_deleted_or_made_up_is_name
     ledger: Ledger, streams: list[UUID], application: Connection
 ):
     one, two, three, four = streams[:4]
-    table = "views.notification_log_v3"
+    table = "views.notification_log_v2"
     await application.execute(f"UPDATE {table} SET opens = opens + 1, cost = '[1]' WHERE notification = %s", (one,))
     await application.execute(f"DELETE FROM {table} WHERE notification = %s", (two,))
     await application.execute(
         f"UPDATE {table} SET notification = %s WHERE notification = %s", (notification_id(now()), three)
     )
     await application.execute(
-        "UPDATE views.notification_log_status_v3 SET status = 'opened' WHERE notification = %s", (four,)
+        "UPDATE views.notification_log_status_v2 SET status = 'opened' WHERE notification = %s", (four,)
     )
     found = (await _faults(ledger.store))["notification_log"]
     named = {fault["notification"]: (fault["what"], fault.get("columns")) for fault in found}
@@ -238,5 +239,6 @@ async def test_what_is_not_right_ends_the_command_with_1_and_is_told_in_json(
         ("chain", 1),
         ("agenda", 0),
         ("notification_log", 0),
+        ("archive", 0),
     ]
     assert checks[0]["faults"][0]["stream"] == str(streams[3])

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -23,6 +24,7 @@ from handlers.intake import TakeIn
 from handlers.metrics import Metrics
 from handlers.pauses import Pauses
 from handlers.receive import Receive
+from ledger.archive import Archive
 from ledger.keys import Identity, KeyEncryption, Keys
 from ledger.ledger import Ledger
 from ledger.reads import Reads
@@ -32,6 +34,7 @@ from ledger.store import Store, make_pool
 from ledger.values import Channel
 from ops.routes import reaching
 from ops.settings import load as load_settings
+from providers.directory import Directory
 from providers.fakes.sns import Seal
 from providers.fcm_receipts import FcmReceipts
 from providers.ses_callbacks import SesCallbacks
@@ -91,7 +94,9 @@ async def topic(seal: Seal) -> AsyncIterator[SignedTopic]:
 
 
 @pytest.fixture
-async def services(database: Database, topic: SignedTopic, catalogue: Catalogue) -> AsyncIterator[Services]:
+async def services(
+    database: Database, topic: SignedTopic, catalogue: Catalogue, tmp_path: Path
+) -> AsyncIterator[Services]:
     async with contextlib.AsyncExitStack() as stack:
         pool = await stack.enter_async_context(make_pool(database.url, size=5))
         store = Store(database.url, pool)
@@ -108,6 +113,7 @@ async def services(database: Database, topic: SignedTopic, catalogue: Catalogue)
         take_in = TakeIn(ledger, catalogue, channels={Channel.EMAIL})
         yield Services(
             ledger=ledger,
+            archive=Archive(store, Directory(tmp_path / "archive")),
             keys=keys,
             reads=Reads(store),
             set_aside=set_aside,

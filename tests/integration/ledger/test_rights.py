@@ -16,6 +16,8 @@ KEPT = {
     "quota": {"DELETE"},
     "chain": set(),
     "recovery": set(),
+    "archived_week": set(),
+    "dropped_content": set(),
 }
 FORBIDDEN = (
     "UPDATE ledger.stored_events SET state = ''",
@@ -30,6 +32,10 @@ FORBIDDEN = (
     "INSERT INTO ledger.chain VALUES ('standing', 1, 1, '')",
     "UPDATE ledger.chain SET hash = ''",
     "DELETE FROM ledger.chain",
+    "INSERT INTO ledger.archived_week VALUES ('2026w30', 'nothing', 0)",
+    "INSERT INTO ledger.dropped_content VALUES ('standard', '2026w30')",
+    "DROP TABLE ledger.stored_events_standing",
+    "SELECT ledger.ids_of('2026w30')",
     "UPDATE ledger.installation SET name = 'another'",
     "SELECT nextval('ledger.stored_events_notification_id_seq')",
     "SELECT setval('ledger.stored_events_notification_id_seq', 1)",
@@ -76,6 +82,8 @@ async def test_the_application_calls_what_it_was_given_and_nothing_else(applicat
     assert sorted(name for (name,) in await rows(application, query)) == [
         "append_1",
         "begin_recovery",
+        "drop_content",
+        "drop_week",
         "extend_chain",
         "make_weeks",
     ]
@@ -86,7 +94,7 @@ async def test_what_runs_with_the_owners_rights_looks_names_up_in_a_fixed_place(
         SELECT proname, proconfig FROM pg_proc WHERE pronamespace = 'ledger'::regnamespace AND prosecdef
     """
     found = await rows(application, query)
-    assert {name for name, _ in found} >= {"append_1", "begin_recovery", "extend_chain", "make_weeks"}
+    assert {name for name, _ in found} >= {"append_1", "begin_recovery", "drop_week", "extend_chain", "make_weeks"}
     assert all("search_path=ledger, pg_temp" in settings for _, settings in found)
 
 

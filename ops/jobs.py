@@ -1,0 +1,57 @@
+"""The jobs of the clock that need more than the ledger: old weeks, and the upkeep of the lists."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from handlers.archive import Archiving
+from handlers.maintain import Job
+from handlers.metrics import Metrics
+from ledger.archive import Archive
+from ledger.store import Store
+from ops.settings import Settings
+from projections import notification_log_upkeep as upkeep
+
+_HOUR = timedelta(hours=1)
+_Upkeep = Callable[[AsyncConnection[Any]], Awaitable[None]]
+
+
+def archiving_of(settings: Settings, store: Store, archive: Archive, metrics: Metrics) -> Archiving:
+    """Build what moves old weeks, by the settings."""
+
+    async def forget(first: UUID, last: UUID) -> None:
+        async with store.connection() as connection:
+            await upkeep.forget(connection, first, last)
+
+    return Archiving(
+        store,
+        archive,
+        after=timedelta(weeks=settings.archive_after),
+        content=settings.content_kept(),
+        release=version("notification-ledger"),
+        forget=forget,
+        metrics=metrics,
+    )
+
+
+def jobs_of(
+    settings: Settings, store: Store, archive: Archive, metrics: Metrics
+) -> Mapping[str, tuple[timedelta, Job]]:
+    """Name the jobs, how often each runs, and what it does; weeks are archived only where it is said whereto."""
+
+    async def on_lists(work: _Upkeep) -> None:
+        async with store.connection() as connection:
+            await work(connection)
+
+    archiving = archiving_of(settings, store, archive, metrics)
+    jobs: dict[str, tuple[timedelta, Job]] = {
+        "drop_content": (_HOUR, archiving.drop_content),
+        "retry_parked": (_HOUR, partial(on_lists, upkeep.retry_parked)),
+        "drop_old_views": (_HOUR, partial(on_lists, upkeep.drop_old_versions)),
+    }
+    return jobs | ({"archive": (_HOUR, archiving.archive)} if settings.archive_url else {})
