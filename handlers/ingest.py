@@ -54,6 +54,11 @@ class Ingest:
         self._metrics = metrics
         self._by = by
         self._stopping = asyncio.Event()
+        self._consuming = False
+
+    async def consuming(self) -> str | None:
+        """Return what stands in the way of taking messages in: None = it consumes."""
+        return None if self._consuming else "no connection"
 
     def use_url(self, amqp_url: str) -> None:
         """Connect by this URL from the next time on: the password has changed."""
@@ -90,11 +95,18 @@ class Ingest:
                 _Consumer(DEAD, self._bury, self._stopping),
             )
             runs = [urgent.run(ahead), normal.run(connection), dead.run(connection)]
-            self._metrics.broker_connected.set(1)
-            try:
+            with self._shown_as_consuming():
                 await _together([*runs, self._measure(connection, [urgent, normal, dead])])
-            finally:
-                self._metrics.broker_connected.set(0)
+
+    @contextlib.contextmanager
+    def _shown_as_consuming(self) -> Iterator[None]:
+        self._consuming = True
+        self._metrics.broker_connected.set(1)
+        try:
+            yield
+        finally:
+            self._consuming = False
+            self._metrics.broker_connected.set(0)
 
     async def _measure(self, connection: AbstractConnection, consumers: Sequence["_Consumer"]) -> None:
         """Keep the gauges of the queues, until we stop; a broker that is too busy to be asked interrupts nobody."""

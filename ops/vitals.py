@@ -34,7 +34,7 @@ def show_vitals(
         running.labels(role).set(1)
     Gauge(
         "notification_ready",
-        "1 while this process can do its work: the database answers, and the clocks agree.",
+        "1 while this process can do its work: the database answers, the clocks agree, and `ingest` has its broker.",
         registry=registry,
     ).set_function(lambda: readiness.ready)
     Gauge(

@@ -1,7 +1,7 @@
 """The composition root: builds the parts from the settings, and runs the roles of one process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from api.app import make_app, make_ops_app
-from api.health import Readiness, database
+from api.health import Check, Readiness, database
 from api.jwks import Fetch, JwksKeys, fetch_from
 from api.services import Services
 from api.tokens import Authenticator
@@ -217,6 +217,7 @@ class Roles:
         self._parts = given
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._tell = failed
+        self._checks: dict[str, Check] = {"database": database(lambda: given.reloading.settings.database_url)}
         self.failed = False
 
     def of(self, role: str) -> AbstractAsyncContextManager[None]:
@@ -289,6 +290,7 @@ class Roles:
         ingest = Ingest(given.settings.amqp_url, given.take_in, given.set_aside, given.ledger.clock, given.metrics)
         given.reloading.on("amqp_url", lambda now: ingest.use_url(now.amqp_url))
         task = self._watch(ingest.run(), "ingest")
+        self._checks["broker"] = ingest.consuming
         try:
             yield
         finally:
@@ -372,7 +374,7 @@ class Roles:
                 authenticator=Authenticator(
                     keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience, clock=given.ledger.clock
                 ),
-                readiness=self._readiness(),
+                readiness=Readiness(self._checks_of_api()),
                 metrics=given.metrics,
             )
             await stack.enter_async_context(serving(make_app(services), host=settings.host, port=settings.port))
@@ -388,16 +390,17 @@ class Roles:
             task.cancel()
             await asyncio.wait([task])
 
-    def operations(self, roles: Iterable[str]) -> AbstractAsyncContextManager[None]:
+    def operations(self, roles: Collection[str]) -> AbstractAsyncContextManager[None]:
         """Return the block that serves health and metrics of a process that runs these roles."""
-        given, settings, readiness = self._parts, self._parts.settings, self._readiness()
+        given, settings = self._parts, self._parts.settings
+        # A process that serves HTTP has work as long as the database answers, whatever becomes of the broker.
+        readiness = Readiness(self._checks_of_api() if "api" in roles else self._checks)
         show_vitals(given.registry, roles, readiness, given.ledger.clock, given.pool)
         app = make_ops_app(readiness, given.registry)
         return serving(app, host=settings.host, port=settings.ops_port)
 
-    def _readiness(self) -> Readiness:
-        reloading = self._parts.reloading
-        return Readiness({"database": database(lambda: reloading.settings.database_url)})
+    def _checks_of_api(self) -> dict[str, Check]:
+        return {"database": self._checks["database"]}
 
 
 def _failure(task: asyncio.Task[None]) -> BaseException | None:

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from ledger.keys import KeyEncryption
+from ops import embedded
+from ops.migrations import migrate
 from providers.fakes.ses import FakeSes
 from tests.acceptance.traffic import declared
 from tests.support import service as processes
-from tests.support.postgres import Database
+from tests.support.postgres import IDENTITY_KEY, INSTALLATION, KEY_ENCRYPTION_KEY, Database
 from tests.support.rabbitmq import Broker
 
 
@@ -18,6 +21,19 @@ async def fake() -> AsyncIterator[FakeSes]:
     fake = await FakeSes.start(keep=100)
     yield fake
     await fake.stop()
+
+
+@pytest.fixture
+async def own_database(own_postgres: embedded.Server) -> embedded.Server:
+    """The Postgres that is this test's alone, migrated."""
+    await migrate(
+        own_postgres.migration_database_url,
+        application_role=embedded.APPLICATION,
+        installation=INSTALLATION,
+        keys=KeyEncryption([KEY_ENCRYPTION_KEY]),
+        identity_key=IDENTITY_KEY,
+    )
+    return own_postgres
 
 
 @pytest.fixture

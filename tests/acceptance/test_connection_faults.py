@@ -9,16 +9,14 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from ledger.keys import KeyEncryption
 from ops import embedded
-from ops.migrations import migrate
 from providers.fakes.ses import FakeSes
 from tests.acceptance.audit import all_sent_once, taken_in
 from tests.acceptance.taking import take_in
 from tests.acceptance.traffic import declared, drained, publishing, shipped
 from tests.acceptance.wires import through
 from tests.support import service as processes
-from tests.support.postgres import IDENTITY_KEY, INSTALLATION, KEY_ENCRYPTION_KEY, Database
+from tests.support.postgres import Database
 from tests.support.proxy import Towards, forwarding
 from tests.support.rabbitmq import Broker, Node
 from tests.support.service import WORKER, Service, reached
@@ -28,19 +26,6 @@ MOMENTS = (1, 400, 800)
 # What a worker had claimed when its database went away is handled when that is back, not when its lease is over: these
 # leases outlast the tests.
 DELIVER = ("deliver", "--lease", "3600")
-
-
-@pytest.fixture
-async def own_database(own_postgres: embedded.Server) -> embedded.Server:
-    """The Postgres that is this test's alone, migrated."""
-    await migrate(
-        own_postgres.migration_database_url,
-        application_role=embedded.APPLICATION,
-        installation=INSTALLATION,
-        keys=KeyEncryption([KEY_ENCRYPTION_KEY]),
-        identity_key=IDENTITY_KEY,
-    )
-    return own_postgres
 
 
 @pytest.fixture

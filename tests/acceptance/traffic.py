@@ -50,12 +50,14 @@ async def publish(url: str, messages: Sequence[Message | bytes], *, exchange: st
     """Publish until the broker has confirmed every one; what it may have taken before a fault comes again."""
     left = [one if isinstance(one, bytes) else msgspec.json.encode(one) for one in messages]
     while left:
-        with contextlib.suppress(AMQPError, OSError, RuntimeError, TimeoutError):
+        try:
             async with await aio_pika.connect(url, timeout=5) as connection:
                 channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
                 target = await channel.get_exchange(exchange, ensure=False)
                 while left:
                     left = [*await _confirmed(target, left[:AT_A_TIME]), *left[AT_A_TIME:]]
+        except (AMQPError, OSError, RuntimeError, TimeoutError):
+            await asyncio.sleep(0.1)
 
 
 @contextlib.asynccontextmanager

@@ -80,6 +80,13 @@ class Process:
         """Ask its port of health and metrics."""
         return httpx.get(f"http://127.0.0.1:{self.ops_port}{path}", timeout=60)
 
+    def answers(self, path: str) -> bool:
+        """Whether it answers on its port of operations, and with success."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._ops_port}{path}", timeout=10).is_success
+        except httpx.TransportError:
+            return False
+
     def metric(self, name: str, **labels: str) -> float:
         """Read one sample of its metrics; 0 where it has none yet."""
         page = self.ask("/metrics").text
@@ -169,8 +176,7 @@ SHARED = {
 
 def _inherited() -> dict[str, str]:
     """What a process needs of this one: no setting of the service that happens to stand in the environment."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ}
 
 
 async def until(condition: Callable[[], bool], what: str, *, within: timedelta = SOON) -> None:
