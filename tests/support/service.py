@@ -83,7 +83,7 @@ class Process:
     def answers(self, path: str) -> bool:
         """Whether it answers on its port of operations, and with success."""
         try:
-            return httpx.get(f"http://127.0.0.1:{self._ops_port}{path}", timeout=10).is_success
+            return httpx.get(f"http://127.0.0.1:{self.ops_port}{path}", timeout=10).is_success
         except httpx.TransportError:
             return False
 
