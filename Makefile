@@ -1,15 +1,15 @@
 # Variables given on the command line reach the programs as environment: make sandbox PORT=9090.
 PYTHON ?= python3
 BIN := .venv/bin
-INPUTS := run sandbox dev checkers
+INPUTS := build run sandbox dev checkers
 
 .PHONY: sandbox test bench lint docs lock clean help
 
 sandbox: .venv/sandbox.stamp  ## the whole service in one process; PORT=, DATA=, DEMO=0
 	@exec $(BIN)/notification-ledger sandbox
 
-test: .venv/dev.stamp .venv-checkers/stamp  ## all checks and tests, on real servers
-	$(BIN)/python -m tests.support.servers run -- $(BIN)/tox
+test: .venv/dev.stamp .venv-checkers/stamp  ## all checks and tests, on real servers; PARTS=lint,unit
+	$(BIN)/python -m tests.support.servers run -- $(BIN)/tox$(if $(PARTS), -e $(PARTS))
 
 bench: .venv/dev.stamp  ## the speed table of this machine; JSON=, ONLY=
 	@exec $(BIN)/python -m bench

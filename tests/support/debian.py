@@ -13,7 +13,7 @@ PACKAGES = {
     "promtool": "prometheus",
     "kubectl": "kubernetes-client",
     "buildah": "buildah",
-    "debootstrap": "debootstrap",
+    "mmdebstrap": "mmdebstrap",
     "bwrap": "bubblewrap",
 }
 
