@@ -3,10 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 INPUTS := build run sandbox dev checkers
 
-.PHONY: sandbox test bench lint docs lock clean help
+.PHONY: sandbox compose test bench lint docs lock clean help
 
 sandbox: .venv/sandbox.stamp  ## the whole service in one process; PORT=, DATA=, DEMO=0
 	@exec $(BIN)/notification-ledger sandbox
+
+compose: .venv/sandbox.stamp  ## the roles with all that they need, in containers; needs Docker with Compose
+	$(BIN)/python -m ops.compose .data/compose
+	docker compose up --build --wait
 
 test: .venv/dev.stamp .venv-checkers/stamp  ## all checks and tests, on real servers; PARTS=lint,unit
 	$(BIN)/python -m tests.support.servers run -- $(BIN)/tox$(if $(PARTS), -e $(PARTS))

@@ -88,7 +88,7 @@ async def test_the_image_does_the_main_job_as_uid_10001_on_a_read_only_root(
     assert "up to date" in log.read_text()
 
     service = run(*entrypoint, *built.config["Cmd"])
-    await until(lambda: '"event": "ready"' in log.read_text() or service.poll() is not None, "the service")
+    await until(lambda: '"event":"ready"' in log.read_text() or service.poll() is not None, "the service")
     assert service.poll() is None, log.read_text()
     assert identity(image.inner(service)) == {"Uid": "10001", "Gid": "10001", "CapEff": "0" * 16, "NoNewPrivs": "1"}
     assert run(*probe).wait() == 0
