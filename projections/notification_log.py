@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, sql
 from ledger import arrays
 from ledger.ids import is_standing
 from ledger.mapping import Recorded, of_notification
-from ledger.notification import Attempt, Dispatched, Requested, State, evolve
+from ledger.notification import Attempt, AttemptStarted, Dispatched, Requested, State, evolve
 from ledger.status import Status
 from ledger.values import REDACTED, Category, Channel, DoubtPolicy, Lane
 
@@ -22,7 +22,7 @@ from ledger.values import REDACTED, Category, Channel, DoubtPolicy, Lane
 # has room for a second version of all its rows, for those that came together also change together. A report then costs
 # one heap tuple and no index entry. `progress` is what the fold goes on from; what never changes is written once.
 _CREATE_TABLES = """
-CREATE TABLE views.notification_log_v2 (
+CREATE TABLE views.notification_log_v3 (
     notification uuid PRIMARY KEY,
     created_at timestamptz NOT NULL,
     channel text NOT NULL,
@@ -59,22 +59,27 @@ CREATE TABLE views.notification_log_v2 (
     progress bytea NOT NULL,
     cost jsonb NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-ALTER TABLE views.notification_log_v2 ALTER COLUMN sealed SET STORAGE EXTERNAL;
+ALTER TABLE views.notification_log_v3 ALTER COLUMN sealed SET STORAGE EXTERNAL;
 -- Each ends with the order of the answer: a page is a range of one index, whatever stands before it.
-CREATE INDEX ON views.notification_log_v2 (user_id, notification) WHERE user_id IS NOT NULL;
-CREATE INDEX ON views.notification_log_v2 (address_hash, notification) WHERE address_hash IS NOT NULL;
-CREATE INDEX ON views.notification_log_v2 (correlation_id, notification) WHERE correlation_id IS NOT NULL;
-CREATE INDEX ON views.notification_log_v2 (message_id, notification) WHERE message_id IS NOT NULL;
-CREATE INDEX ON views.notification_log_v2 (type, notification);
-CREATE INDEX ON views.notification_log_v2 (template, notification);
+CREATE INDEX ON views.notification_log_v3 (user_id, notification) WHERE user_id IS NOT NULL;
+CREATE INDEX ON views.notification_log_v3 (correlation_id, notification) WHERE correlation_id IS NOT NULL;
+CREATE INDEX ON views.notification_log_v3 (message_id, notification) WHERE message_id IS NOT NULL;
+CREATE INDEX ON views.notification_log_v3 (type, notification);
+CREATE INDEX ON views.notification_log_v3 (template, notification);
 -- The provider's ids of all attempts: beside the log, for an index over them there would end updates in place.
-CREATE TABLE views.notification_log_reference_v2 (
+CREATE TABLE views.notification_log_reference_v3 (
     reference text NOT NULL,
     notification uuid NOT NULL,
     PRIMARY KEY (reference, notification)
 );
+-- The addresses that it went to, by their hashes: that of the request, and those that were found for an attempt.
+CREATE TABLE views.notification_log_address_v3 (
+    address_hash text NOT NULL,
+    notification uuid NOT NULL,
+    PRIMARY KEY (address_hash, notification)
+);
 -- Likewise the status: a change of it costs an entry in this one index, and what is rare is found as fast as the rest.
-CREATE TABLE views.notification_log_status_v2 (
+CREATE TABLE views.notification_log_status_v3 (
     status text NOT NULL,
     notification uuid NOT NULL,
     PRIMARY KEY (status, notification)
@@ -83,27 +88,33 @@ CREATE TABLE views.notification_log_status_v2 (
 # What is asked for stands in these: they show the newest version that has caught up with the log. The tables of the
 # version before stay for as long as its release may still run beside this one.
 _SHOW = """
-CREATE OR REPLACE VIEW views.notification_log AS SELECT * FROM views.notification_log_v2;
-CREATE OR REPLACE VIEW views.notification_log_reference AS SELECT * FROM views.notification_log_reference_v2;
-CREATE OR REPLACE VIEW views.notification_log_status AS SELECT * FROM views.notification_log_status_v2;
+CREATE OR REPLACE VIEW views.notification_log AS SELECT * FROM views.notification_log_v3;
+CREATE OR REPLACE VIEW views.notification_log_reference AS SELECT * FROM views.notification_log_reference_v3;
+CREATE OR REPLACE VIEW views.notification_log_status AS SELECT * FROM views.notification_log_status_v3;
+CREATE OR REPLACE VIEW views.notification_log_address AS SELECT * FROM views.notification_log_address_v3;
 """
-# Until then the version before goes on being shown. No fact that it has folded has a cost.
+# Until then the version before goes on being shown. It knows an address of the request alone.
 _SHOW_BEFORE = """
-CREATE OR REPLACE VIEW views.notification_log AS SELECT *, '[]'::jsonb AS cost FROM views.notification_log_v1
+CREATE OR REPLACE VIEW views.notification_log_address AS
+    SELECT address_hash, notification FROM views.notification_log_v2 WHERE address_hash IS NOT NULL
 """
 _EXISTS = """
-SELECT to_regclass('views.notification_log_v2') IS NOT NULL, to_regclass('views.notification_log_v1') IS NOT NULL
+SELECT to_regclass('views.notification_log_v3') IS NOT NULL, to_regclass('views.notification_log_v2') IS NOT NULL
 """
-_IS_SHOWN = "SELECT strpos(pg_get_viewdef('views.notification_log'::regclass), 'notification_log_v2') > 0"
+_IS_SHOWN = "SELECT strpos(pg_get_viewdef('views.notification_log'::regclass), 'notification_log_v3') > 0"
 _BEHIND = "SELECT count(*) FROM (SELECT FROM ledger.stored_events WHERE notification_id > %b LIMIT %b) AS ahead"
-_LOAD = "SELECT notification, status, progress FROM views.notification_log_v2 WHERE notification = ANY(%b)"
+_LOAD = "SELECT notification, status, progress FROM views.notification_log_v3 WHERE notification = ANY(%b)"
 _REFER = """
-INSERT INTO views.notification_log_reference_v2 (reference, notification) SELECT * FROM unnest(%b, %b)
+INSERT INTO views.notification_log_reference_v3 (reference, notification) SELECT * FROM unnest(%b, %b)
 ON CONFLICT DO NOTHING
 """
-_STAND = "INSERT INTO views.notification_log_status_v2 (status, notification) SELECT * FROM unnest(%b, %b)"
+_ADDRESS = """
+INSERT INTO views.notification_log_address_v3 (address_hash, notification) SELECT * FROM unnest(%b, %b)
+ON CONFLICT DO NOTHING
+"""
+_STAND = "INSERT INTO views.notification_log_status_v3 (status, notification) SELECT * FROM unnest(%b, %b)"
 _STAND_ELSEWHERE = """
-UPDATE views.notification_log_status_v2 s SET status = n.status FROM unnest(%b, %b, %b) AS n (status, was, notification)
+UPDATE views.notification_log_status_v3 s SET status = n.status FROM unnest(%b, %b, %b) AS n (status, was, notification)
 WHERE s.status = n.was AND s.notification = n.notification
 """
 
@@ -225,13 +236,14 @@ class _Folded(msgspec.Struct):
     was: str | None = None
     fixed: tuple[Any, ...] | None = None
     references: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
 
 
 class NotificationLog:
     """The view (ledger.follower.View); `caught_up` says how few facts behind the log it may be shown."""
 
     name = "notification_log"
-    version = 2
+    version = 3
 
     def __init__(self, *, caught_up: int = CAUGHT_UP) -> None:
         self._caught_up = caught_up
@@ -296,13 +308,16 @@ def _next(folded: _Folded | None, recorded: Recorded) -> _Folded:
         raise BrokenStreamError("a fact does not follow the last one that was folded")
     fact = of_notification(recorded.fact)
     if isinstance(fact, Requested):
-        return _Folded(evolve(None, fact), recorded.position or 0, fixed=_fixed(recorded, fact))
+        named = (fact.address_hash,) if fact.address_hash is not None else ()
+        return _Folded(evolve(None, fact), recorded.position or 0, fixed=_fixed(recorded, fact), addresses=named)
     if folded is None:
         raise BrokenStreamError("the first fact of a notification is `requested`")
     folded.state = evolve(folded.state, fact)
     folded.position = recorded.position or 0
     if isinstance(fact, Dispatched):
         folded.references += (fact.reference,)
+    elif isinstance(fact, AttemptStarted) and fact.personal is not None:
+        folded.addresses += (fact.address_hash,)
     return folded
 
 
@@ -381,12 +396,14 @@ async def _write(connection: AsyncConnection[Any], folded: Mapping[UUID, _Folded
         if each.was != status:
             moved.append((status, each.was, stream))
     references = [(reference, stream) for stream, each in folded.items() for reference in each.references]
+    addresses = [(address, stream) for stream, each in folded.items() for address in each.addresses]
     writes: tuple[_Write, ...] = (
         (_INSERT, (*_FIXED.values(), *_MOVING.values()), inserts),
         (_UPDATE, (arrays.Uuids, *_MOVING.values()), updates),
         (_STAND, (arrays.Texts, arrays.Uuids), begun),
         (_STAND_ELSEWHERE, (arrays.Texts, arrays.Texts, arrays.Uuids), moved),
         (_REFER, (arrays.Texts, arrays.Uuids), references),
+        (_ADDRESS, (arrays.Texts, arrays.Uuids), addresses),
     )
     for statement, types, rows in writes:
         if rows:
@@ -413,13 +430,13 @@ def _value(name: str) -> sql.Composed:
 def _insert() -> sql.Composed:
     names = [*_FIXED, *_MOVING]
     values = [_value(name) for name in names]
-    insert = sql.SQL("INSERT INTO views.notification_log_v2 ({}) SELECT {} FROM {}")
+    insert = sql.SQL("INSERT INTO views.notification_log_v3 ({}) SELECT {} FROM {}")
     return insert.format(_names(names), sql.SQL(", ").join(values), _given(names))
 
 
 def _update() -> sql.Composed:
     sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), _value(name)) for name in _MOVING)
-    update = sql.SQL("UPDATE views.notification_log_v2 l SET {} FROM {} WHERE l.notification = n.notification")
+    update = sql.SQL("UPDATE views.notification_log_v3 l SET {} FROM {} WHERE l.notification = n.notification")
     return update.format(sets, _given(["notification", *_MOVING]))
 
 

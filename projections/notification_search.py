@@ -128,10 +128,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # An id is drawn shortly before its first fact is decided, and holds milliseconds only.
 _AROUND = timedelta(minutes=1)
 _JOINS = {
+    "address_hash": sql.SQL(" JOIN views.notification_log_address a USING (notification)"),
     "status": sql.SQL(" JOIN views.notification_log_status s USING (notification)"),
     "provider_message_id": sql.SQL(" JOIN views.notification_log_reference p USING (notification)"),
 }
 _CONDITIONS = {
+    "address_hash": sql.SQL(" AND a.address_hash = {}"),
     "before": sql.SQL(" AND l.notification < {}"),
     "since": sql.SQL(" AND l.created_at >= {}"),
     "since_id": sql.SQL(" AND l.notification >= {}"),

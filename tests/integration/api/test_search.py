@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -165,3 +166,14 @@ async def test_an_empty_search_lists_all(listed: Service):
     for body in (b"", b"{}", b'{"limit": 10, "status": null}'):
         reply = await listed.client.post("/v1/notifications/search", content=body)
         assert [each["id"] for each in reply.json()["notifications"]] == [stream]
+
+
+async def test_what_went_to_an_address_that_the_message_left_out_is_found_by_it(listed: Service):
+    user, address = str(uuid4()), "found.elsewhere@example.com"
+    await listed.client.patch(f"/v1/recipients/{user}", json={"email": address})
+    stream = await posted(listed.client, message("OrderShippedEvent", userId=user, userEmail=None))
+    await posted(listed.client, message("OrderShippedEvent", userId=str(uuid4())))
+    await sent(listed.ledger, stream)
+    await up_to_date(listed)
+    found = await listed.client.post("/v1/notifications/search", json={"recipient": address})
+    assert [one["id"] for one in found.json()["notifications"]] == [str(stream)]

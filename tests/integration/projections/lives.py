@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 from hypothesis import strategies as st
 
 from ledger import notification as n
@@ -77,6 +78,11 @@ class Life:
             self.now += timedelta(hours=1) if step == "ask" else timedelta(minutes=1)
             self.facts += self._step(step)
         return self
+
+    def attempt_at(self, address_hash: str, address: str | None) -> None:
+        """Start an attempt at an address, which was found elsewhere where it is given."""
+        intent = msgspec.structs.replace(_intent(self.now), address_hash=address_hash, address=address)
+        self.facts += n.start_attempt(self.state, intent, self.origin())
 
     def _step(self, step: str) -> n.Facts:
         state, origin = self.state, self.origin()
