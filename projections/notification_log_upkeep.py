@@ -11,19 +11,22 @@ from ledger.errors import LedgerError
 from ledger.follower import parked, unpark
 from projections.notification_log import NotificationLog
 
-_EXISTS = "SELECT to_regclass('views.notification_log_v2') IS NOT NULL"
-_HAS_ROWS = "SELECT EXISTS (SELECT FROM views.notification_log_v2 WHERE notification BETWEEN %b AND %b)"
-# No index leads here by the notification: once a week all of it is read.
-_FORGET_REFERENCES = "DELETE FROM views.notification_log_reference_v2 WHERE notification BETWEEN %b AND %b"
+_EXISTS = "SELECT to_regclass('views.notification_log_v3') IS NOT NULL"
+_HAS_ROWS = "SELECT EXISTS (SELECT FROM views.notification_log_v3 WHERE notification BETWEEN %b AND %b)"
+# No index leads there by the notification: once a week all of it is read.
+_FORGET_WAYS = (
+    "DELETE FROM views.notification_log_reference_v3 WHERE notification BETWEEN %b AND %b",
+    "DELETE FROM views.notification_log_address_v3 WHERE notification BETWEEN %b AND %b",
+)
 # A row and its status go together, so many at a time.
 _FORGET_ROWS = """
 WITH gone AS (
-    DELETE FROM views.notification_log_v2 WHERE notification = ANY(ARRAY(
-        SELECT notification FROM views.notification_log_v2 WHERE notification BETWEEN %b AND %b
+    DELETE FROM views.notification_log_v3 WHERE notification = ANY(ARRAY(
+        SELECT notification FROM views.notification_log_v3 WHERE notification BETWEEN %b AND %b
         ORDER BY notification LIMIT 5000
     )) RETURNING notification, status
 )
-DELETE FROM views.notification_log_status_v2 s USING gone g
+DELETE FROM views.notification_log_status_v3 s USING gone g
 WHERE s.status = g.status AND s.notification = g.notification
 """
 # Tables of versions before this one, once this one is what is shown and nobody has run the old one for a day.
@@ -48,7 +51,8 @@ async def forget(connection: AsyncConnection[Any], first: UUID, last: UUID) -> N
     if not await _is_so(connection, _EXISTS) or not await _is_so(connection, _HAS_ROWS, ids):
         return
     # The rows go last: while there is one, the next run goes on here.
-    await connection.execute(_FORGET_REFERENCES, ids)
+    for statement in _FORGET_WAYS:
+        await connection.execute(statement, ids)
     while await _is_so(connection, _HAS_ROWS, ids):
         await connection.execute(_FORGET_ROWS, ids)
 

@@ -101,8 +101,8 @@ async def test_i10_a_week_that_nothing_keeps_leaves_the_database_and_each_of_its
     assert await old.facts() == before
     assert await old.archive.facts(Life(OLD).stream) == []
     assert await value(application, "SELECT to_regclass(%s)", TABLE) is None
-    for table in ("notification_log", "notification_log_status", "notification_log_reference"):
-        assert await value(application, f"SELECT count(DISTINCT notification) FROM views.{table}") == 3
+    for table in ("log", "log_status", "log_reference", "log_address"):
+        assert await value(application, f"SELECT count(DISTINCT notification) FROM views.notification_{table}") == 3
     assert await old.faults() == {}
     assert await old.archiving.archive() == []
     # The chains of the other weeks go on where they were.

@@ -15,6 +15,7 @@ from tests.integration.projections.lives import Life
 from tests.support.postgres import Database
 
 VIEW = NotificationLog()
+TABLES = ("log", "log_status", "log_reference", "log_address")
 OLD_TABLE = "CREATE TABLE IF NOT EXISTS views.notification_log_rare_v1 (notification uuid)"
 RUN_OLD = "INSERT INTO ledger.follower (name, version, lease_until) VALUES ('notification_log', 1, now() + %s)"
 
@@ -36,8 +37,8 @@ async def test_the_tables_of_an_old_version_go_a_day_after_its_last_reader_and_n
     await connection.execute("UPDATE ledger.follower SET lease_until = now() - interval '25 hours' WHERE version = 1")
     shown = "SELECT pg_get_viewdef('views.notification_log'::regclass)"
     definition = (await value(connection, shown)).rstrip(";")
-    old = definition.replace("notification_log_v2", "before")
-    await connection.execute("CREATE TABLE views.before (LIKE views.notification_log_v2)")
+    old = definition.replace(f"notification_log_v{VIEW.version}", "before")
+    await connection.execute("CREATE TABLE views.before (LIKE views.notification_log)")
     await connection.execute(f"CREATE OR REPLACE VIEW views.notification_log AS {old}".encode())
     await upkeep.drop_old_versions(connection)
     assert "notification_log_rare_v1" in await _tables(connection)
@@ -55,9 +56,8 @@ async def test_a_stream_that_was_parked_is_folded_when_it_can_be_and_else_stays_
     await long_ago.folded(ledger, database)
     assert [one.stream for one in await parked(connection, VIEW)] == [bad.stream]
     # The other one was parked, too, by a release that could not fold it.
-    await connection.execute("DELETE FROM views.notification_log_v2")
-    await connection.execute("DELETE FROM views.notification_log_status_v2")
-    await connection.execute("DELETE FROM views.notification_log_reference_v2")
+    for table in TABLES:
+        await connection.execute(f"DELETE FROM views.notification_{table}_v{VIEW.version}".encode())
     await connection.execute(
         "INSERT INTO ledger.parked (name, version, stream, position, reason) VALUES (%s, %s, %s, 1, 'a test')",
         (VIEW.name, VIEW.version, good.stream),
@@ -76,7 +76,7 @@ async def test_what_answers_for_a_week_is_forgotten_once_and_nothing_beside_it(
     await long_ago.folded(ledger, database)
     for _ in range(2):
         await upkeep.forget(connection, old[0].stream, old[-1].stream)
-        for table in ("log", "log_status", "log_reference"):
+        for table in TABLES:
             found = await rows(connection, f"SELECT notification FROM views.notification_{table} ORDER BY 1")
             assert [stream for (stream,) in found] == long_ago.ids(new)
 
