@@ -34,11 +34,12 @@ from tests.deployment.manifests import (
     selects,
     triggers,
 )
-from tests.docs.pages import DOCS
+from tests.docs.pages import DOCS, ROOT, blocks
 from tests.support import service as processes
 from tests.support.postgres import KEY_ENCRYPTION_KEY, Database
 
 GUIDE = DOCS / "how-to" / "run-on-kubernetes.md"
+RULES = ROOT / "monitoring" / "prometheus" / "rules"
 HTTPS = 443
 # Beside the pool, of the role that has most: one that appends, two that signal and listen, two followers, readiness.
 OWN_CONNECTIONS = 6
@@ -228,6 +229,20 @@ def test_who_scales_by_the_agenda_sees_its_age_and_nothing_due_is_not_the_same_a
 def queries() -> list[str]:
     """What `deliver` is scaled by."""
     return [one["metadata"]["query"] for one in triggers(build("production"), "prometheus")]
+
+
+def test_the_guide_brings_the_operator_every_rule_and_the_job_that_the_rules_ask_for():
+    (commands,) = (block.text for block in blocks(GUIDE) if block.words == ("sh", "rules"))
+    sent = subprocess.run(
+        ["bash", "-eu", "-c", f"kubectl() {{ cat; }}\n{commands}"], cwd=ROOT, capture_output=True, check=True
+    )
+    brought = [one for one in yaml.safe_load_all(sent.stdout) if one]
+    assert {one["kind"] for one in brought} == {"PrometheusRule"}
+    assert [one["spec"] for one in brought] == [yaml.safe_load(path.read_text()) for path in sorted(RULES.iterdir())]
+    asked = {job for path in RULES.iterdir() for job in re.findall(r'\bjob="([^"]+)"', path.read_text())}
+    given = build("production")
+    (monitor,) = given.of("PodMonitor")
+    assert asked == {labels(one)[monitor["spec"]["jobLabel"]] for one in given.of("Deployment")}
 
 
 @pytest.fixture
