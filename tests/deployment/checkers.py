@@ -1,11 +1,12 @@
 """Calls the checkers of other people's formats, which live in an environment of their own: .venv-checkers."""
 
+import os
 import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / ".venv-checkers" / "bin"
-_TIMEOUT_SECONDS = 120
+_TIMEOUT_SECONDS = 300
 
 
 class CheckersMissingError(RuntimeError):
@@ -26,6 +27,8 @@ def run(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [program, *arguments],
         cwd=ROOT,
+        # Their bytecode is kept, whatever is said of our own: without it checkov takes three times as long.
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -133,6 +133,19 @@ def secret_files(workload: Manifest) -> dict[str, tuple[str, str]]:
     }
 
 
+def borders(given: Manifests) -> dict[str, tuple[int, int]]:
+    """How many there are of each role, at least and at most."""
+    fixed = {
+        name: (one["spec"]["replicas"],) * 2 for name, one in given.deployments().items() if "replicas" in one["spec"]
+    }
+    words = {"HorizontalPodAutoscaler": "Replicas", "ScaledObject": "ReplicaCount"}
+    return fixed | {
+        one["spec"]["scaleTargetRef"]["name"]: (one["spec"][f"min{word}"], one["spec"][f"max{word}"])
+        for kind, word in words.items()
+        for one in given.of(kind)
+    }
+
+
 def metrics_in(query: str) -> set[str]:
     return set(re.findall(r"\bnotification_\w+", re.sub(r"\{.*?\}", "", query)))
 

@@ -16,6 +16,7 @@ from tests.deployment.manifests import (
     WORKLOADS,
     Manifest,
     Manifests,
+    borders,
     build,
     container,
     kustomized,
@@ -232,14 +233,8 @@ def test_a_deployment_is_scaled_by_one_autoscaler_or_says_how_many_there_are(man
     assert scaled == Counter(["api", "project", "ingest", "deliver"])
     for name, one in manifests.deployments().items():
         assert ("replicas" in one["spec"]) == (name not in scaled)
-    assert min(least(manifests).values()) >= 2
-
-
-def least(manifests: Manifests) -> dict[str, int]:
-    """How many of each there are at least: one alone would be none while a node is emptied."""
-    hpas = {one["metadata"]["name"]: one["spec"]["minReplicas"] for one in manifests.of("HorizontalPodAutoscaler")}
-    kedas = {one["metadata"]["name"]: one["spec"]["minReplicaCount"] for one in manifests.of("ScaledObject")}
-    return {"maintain": manifests.deployments()["maintain"]["spec"]["replicas"], **hpas, **kedas}
+    assert sorted(borders(manifests)) == sorted(ROLES)
+    assert min(least for least, _ in borders(manifests).values()) >= 2, "one alone is none while its node is emptied"
 
 
 def test_every_role_is_spread_over_zones_and_nodes_among_its_own(manifests: Manifests):

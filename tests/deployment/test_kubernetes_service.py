@@ -25,6 +25,7 @@ from tests.deployment.manifests import (
     WORKLOADS,
     Manifest,
     Manifests,
+    borders,
     build,
     container,
     labels,
@@ -184,17 +185,15 @@ def test_ingest_is_scaled_by_the_queues_that_it_reads(manifests: Manifests):
     assert [one["metadata"]["queueName"] for one in triggers(manifests, "rabbitmq")] == [URGENT, NORMAL]
 
 
-def test_the_guide_counts_the_connections_of_the_largest_installation():
-    given = build("production")
-    most = {one["metadata"]["name"]: one["spec"]["maxReplicas"] for one in given.of("HorizontalPodAutoscaler")}
-    most |= {one["metadata"]["name"]: one["spec"]["maxReplicaCount"] for one in given.of("ScaledObject")}
-    most["maintain"] = given.deployments()["maintain"]["spec"]["replicas"]
-    surge = {one["spec"]["strategy"]["rollingUpdate"]["maxSurge"] for one in given.of("Deployment")}
-    assert surge == {"25%"}
-    processes_at_most = sum(count + math.ceil(count / 4) for count in most.values())
+def test_the_guide_says_how_far_production_grows_and_counts_its_connections():
+    given, guide = build("production"), GUIDE.read_text("utf-8")
+    for role, (least, most) in borders(given).items():
+        assert re.search(rf"^\| `{role}` \|.*\| {least}, {most} \|$", guide, re.MULTILINE), role
+    assert {one["spec"]["strategy"]["rollingUpdate"]["maxSurge"] for one in given.of("Deployment")} == {"25%"}
+    at_once = sum(most + math.ceil(most / 4) for _, most in borders(given).values())
     each = load(given.settings(), dotenv=None).database_pool_size + OWN_CONNECTIONS
-    told = " ".join(GUIDE.read_text("utf-8").split())
-    assert f"{processes_at_most} processes with up to {each} connections each: {processes_at_most * each}" in told
+    told = f"{at_once} processes with up to {each} connections each: {at_once * each}"
+    assert told in " ".join(guide.split())
 
 
 AGE = 'notification_agenda_oldest_due_seconds{namespace="notification-ledger",channel="email",lane="%s"}'
