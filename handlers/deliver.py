@@ -29,7 +29,6 @@ from ledger.notification import Attempt, AttemptFailed, Facts, FellBack, Intent,
 from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Suppress, judge
 from ledger.recipient import DropReason, drop_device
-from ledger.set_aside import speakable
 from ledger.status import Evidence
 from ledger.suppression import Reason
 from ledger.values import Accepted, Answer, Channel, InDoubt, Outcome, Personal, Postponed, Refused
@@ -480,7 +479,7 @@ def _answered(outcome: Outcome) -> dict[str, str | None]:
     """Say what a provider answered: its own id of what it took, else the code."""
     match outcome:
         case Accepted(reference=reference):
-            return {"outcome": "accepted", "reference": speakable(reference)}
+            return {"outcome": "accepted", "reference": reference}
         case Refused(code=code):
             return {"outcome": "refused", "code": code}
         case Postponed(code=code):

@@ -13,7 +13,7 @@ from ledger.decision import Decision, NewFact
 from ledger.errors import UnavailableError, UnknownTopicError
 from ledger.ledger import Ledger, Loaded
 from ledger.notification import Origin, State
-from ledger.set_aside import SetAside, speakable
+from ledger.set_aside import SetAside
 from ledger.suppression import Reason, list_address
 from ledger.values import Report, ReportKind
 
@@ -89,7 +89,7 @@ class Receive:
             attempt=str(attempt),
             kind=report.kind.value,
             result=result,
-            reference=speakable(report.reference),
+            reference=report.reference,
         )
         return True
 
