@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from bench import appending, asking, channels, delivering, drills, sending, table
+from bench import appending, archiving, asking, channels, delivering, drills, sending, table
 from bench.lab import Lab
 from bench.processes import MeasurementError
 from bench.service import service
@@ -34,7 +34,8 @@ SENDING = ("ses_send", "sms_send", "push_send")
 CHANNELS = tuple(channels.KINDS)
 DRILLS = ("outage_drained", "outage_excess", "codes_behind_backlog_p99")
 ASKING = ("reports", "history_p99", "post_messages")
-NAMES = ("fsync", *APPENDING, *SENDING, *CHANNELS, *DELIVERING, *ASKING, *DRILLS, "worker_rss")
+ARCHIVE = "archive_beside_traffic"
+NAMES = ("fsync", *APPENDING, *SENDING, *CHANNELS, *DELIVERING, *ASKING, *DRILLS, ARCHIVE, "worker_rss")
 
 
 def main() -> int:
@@ -93,6 +94,9 @@ def _drilled(lab: Lab, wanted: Collection[str]) -> Iterator[Row]:
         if not name.isdisjoint(wanted):
             with service(lab) as under_measurement:
                 yield from drills.measure(lab, under_measurement, name & set(wanted))
+    if ARCHIVE in wanted:
+        with service(lab) as under_measurement:
+            yield from archiving.measure(lab, under_measurement)
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

@@ -31,7 +31,7 @@ def standing(count: int) -> list[Encoded]:
 def requested(count: int) -> list[Decision]:
     """Return decisions as intake makes them, without personal data: what is measured is not the sealing."""
     now = datetime.now(UTC)
-    return [Decision(facts=(NewFact(notification_id(now), 1, _requested(now)),)) for _ in range(count)]
+    return [Decision(facts=(NewFact(notification_id(now), 1, request(now)),)) for _ in range(count)]
 
 
 def _encoded(stream: UUID, guard: UUID, due: Due) -> Encoded:
@@ -42,7 +42,8 @@ def _state() -> bytes:
     return b'{"said":"%s"}' % os.urandom(BYTES // 2).hex().encode()[: BYTES - len('{"said":""}')]
 
 
-def _requested(now: datetime) -> Requested:
+def request(now: datetime, *, expires_at: datetime | None = None) -> Requested:
+    """Return a first fact without personal data, which expires at once unless it is said when."""
     return Requested(
         recorded_at=now,
         cause=uuid4().hex,
@@ -57,7 +58,7 @@ def _requested(now: datetime) -> Requested:
         template_version="1",
         catalogue="1",
         doubt=DoubtPolicy.RESEND,
-        expires_at=now,
+        expires_at=expires_at or now,
         retention="standard",
         source="bench",
         personal=REDACTED,

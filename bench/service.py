@@ -56,7 +56,7 @@ class Service:
 
     def __init__(self, lab: Lab, database: Database, connection: psycopg.Connection) -> None:
         self.lab = lab
-        self._database = database
+        self.database = database
         self._connection = connection
         secrets = secrets_in(lab.folder)
         self.token = secrets.token(subject="bench", now=time.time())
@@ -72,17 +72,17 @@ class Service:
             yield
 
     @contextlib.contextmanager
-    def api(self) -> Iterator[int]:
+    def api(self, **settings: str) -> Iterator[int]:
         """Run the HTTP API while the block runs; yields its port."""
         port = ports.free()
-        with self.process(["api"], PORT=str(port)):
+        with self.process(["api"], PORT=str(port), **settings):
             yield port
 
     @contextlib.contextmanager
     def process(self, roles: Sequence[str], **settings: str) -> Iterator[int]:
         """Run some roles in one process while the block runs; yields its pid."""
         ops_port = ports.free()
-        environment = {**self._settings(), **settings, "OPS_PORT": str(ops_port)}
+        environment = {**self.settings(), **settings, "OPS_PORT": str(ops_port)}
         with processes.running("-m", "bench.worker", *roles, log=self.lab.log, environment=environment) as process:
             processes.until(lambda: _lives(ops_port) or process.poll() is not None, f"the roles {roles}")
             if process.poll() is not None:
@@ -90,10 +90,11 @@ class Service:
             yield process.pid
             self.lab.resident.append(processes.resident_megabytes(process.pid))
 
-    def _settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, str]:
+        """Return the settings of every process of it."""
         return {
             **SHARED,
-            "DATABASE_URL": self._database.url,
+            "DATABASE_URL": self.database.url,
             "SES_ENDPOINT_URL": self.lab.stub.url,
             "SES_CERTIFICATE_ORIGIN": self.lab.stub.url,
             "SES_TOPIC_ARNS": TOPIC,
