@@ -1,5 +1,6 @@
 """What the clock leaves behind for those who watch: a count of what failed, and how far ahead the weeks are made."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -36,7 +37,41 @@ async def test_i13_a_job_that_fails_in_any_way_is_counted_and_logged_by_its_type
         job: registry.get_sample_value("notification_maintenance_failures_total", {"job": job}) for job in maintain.jobs
     }
     assert {job: count for job, count in failures.items() if count} == {"purge_intake": 1}
+    succeeded = {
+        job: registry.get_sample_value("notification_maintenance_last_success_timestamp_seconds", {"job": job})
+        for job in maintain.jobs
+    }
+    assert {job for job, at in succeeded.items() if not at} == {"purge_intake"}
     assert logs == [{"event": "job_failed", "job": "purge_intake", "error": "ValueError", "log_level": "warning"}]
+
+
+async def test_a_job_that_another_replica_is_at_is_left_to_it_and_not_called_a_success(database: Database):
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    begun, ended = asyncio.Event(), asyncio.Event()
+    runs = 0
+
+    async def long() -> None:
+        nonlocal runs
+        runs += 1
+        begun.set()
+        await ended.wait()
+
+    async with running_ledger(database.url) as ledger:
+        set_aside = set_aside_in(ledger.store)
+        more = {"long": (timedelta(hours=1), long)}
+        one, other = (
+            Maintain(ledger, Receive(ledger, set_aside, metrics), set_aside, metrics, more=more) for _ in range(2)
+        )
+        first = asyncio.create_task(one.run("long"))
+        await begun.wait()
+        await other.run("long")
+        told = registry.get_sample_value("notification_maintenance_last_success_timestamp_seconds", {"job": "long"})
+        assert (runs, told) == (1, None)
+        ended.set()
+        await first
+        await other.run("long")
+    assert runs == 2
 
 
 async def test_the_weeks_that_lie_ahead_are_counted_up_to_the_first_that_is_missing(database: Database):
