@@ -13,6 +13,7 @@ from uuid import uuid4
 import httpx
 import msgspec
 
+from handlers.publish import OUTBOX
 from ledger import notification as n
 from ledger.ledger import Ledger
 from ledger.values import Accepted, Channel
@@ -51,6 +52,7 @@ class Watched:
         self._database = database
         self._broker = broker
         self._folder = folder
+        self._ports = {role: ports.free() for role in ROLES}
         self._roles: dict[str, Process] = {}
         self._service: Service
 
@@ -67,19 +69,19 @@ class Watched:
         (self._folder / "jwks.json").write_bytes(msgspec.json.encode(secrets.public_keys()))
         settings = self._settings(port) | await self._other_providers()
         self._service = await enter(processes.running(self._folder, **settings))
-        started = await asyncio.gather(*(self._service.start(role) for role in ROLES))
-        self._roles = dict(zip(ROLES, started, strict=True))
-        await self.fake.topic.subscribe(f"http://127.0.0.1:{port}/callbacks/ses")
-        config = prometheus.configuration(self._folder, [process.ops_port for process in started])
+        # It takes 5 s to turn to its targets: it begins before they do.
+        config = prometheus.configuration(self._folder, self._ports.values())
         self.prometheus = await enter(prometheus.running(self._folder, config))
+        await asyncio.gather(*(self.start(role) for role in ROLES))
+        await self.fake.topic.subscribe(f"http://127.0.0.1:{port}/callbacks/ses")
         self.api = await enter(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=_bearer(secrets)))
 
     async def stop(self, role: str) -> None:
         assert await self._roles[role].stop() == 0
 
     async def start(self, role: str) -> None:
-        """Start a role that was stopped, where Prometheus looks for it."""
-        self._roles[role] = await self._service.start(role, OPS_PORT=str(self._roles[role].ops_port))
+        """Start a role where Prometheus looks for it."""
+        self._roles[role] = await self._service.start(role, OPS_PORT=str(self._ports[role]))
 
     @asynccontextmanager
     async def traffic(self) -> AsyncIterator[None]:
@@ -113,6 +115,12 @@ class Watched:
     async def let_one_be_due_for_long(self) -> None:
         """Let a mail be there that was taken in an hour ago and not sent since."""
         await lives.begin(self.ledger, at=now() - LONG_AGO, type="welcome", template="welcome")
+
+    async def lose_the_broker(self) -> None:
+        """Cut the way to RabbitMQ, and publish from the start again: what is old then waits, not what comes now."""
+        self.to_broker.refuse()
+        async with self.ledger.store.connection() as connection:
+            await connection.execute("UPDATE ledger.follower SET position = 0 WHERE name = %s", (OUTBOX.name,))
 
     async def publish(self, *messages: Message | bytes) -> None:
         await publish(self._broker.url, messages)
