@@ -200,7 +200,6 @@ SERVICE = (
                 "short",
                 (("sum by (state) (notification_database_pool)", "{{state}}"),),
             ),
-            Panel("Weeks made ahead", "short", ((whole("notification_database_weeks_ahead"), "weeks"),)),
             Panel(
                 "How old the gauges are, and how far clocks are off",
                 "s",
@@ -211,7 +210,24 @@ SERVICE = (
             ),
         ),
     ),
+    Row(
+        "Jobs of the clock",
+        (
+            Panel("Weeks made ahead", "short", ((whole("notification_database_weeks_ahead"), "weeks"),)),
+            Panel(
+                "Since they last came to their end",
+                "s",
+                (
+                    (
+                        "time() - max by (exported_job) (notification_maintenance_last_success_timestamp_seconds)",
+                        "{{exported_job}}",
+                    ),
+                ),
+            ),
+        ),
+    ),
 )
+
 
 PROVIDERS = (
     Row(

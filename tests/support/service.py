@@ -31,7 +31,7 @@ class Process:
     """One process and what it has written."""
 
     def __init__(self, forked: ForkServerProcess, log: Path, *, ops_port: int) -> None:
-        self._ops_port = ops_port
+        self.ops_port = ops_port
         self._forked = forked
         self._log = log
 
@@ -78,7 +78,7 @@ class Process:
 
     def ask(self, path: str) -> httpx.Response:
         """Ask its port of health and metrics."""
-        return httpx.get(f"http://127.0.0.1:{self._ops_port}{path}", timeout=60)
+        return httpx.get(f"http://127.0.0.1:{self.ops_port}{path}", timeout=60)
 
     def answers(self, path: str) -> bool:
         """Whether it answers on its port of operations, and with success."""
