@@ -14,6 +14,7 @@ import msgspec
 import structlog
 from prometheus_client import Counter
 
+from handlers.fallback import requested_instead
 from handlers.metrics import Metrics
 from handlers.receive import listed, suppressed
 from handlers.spending import DAY, Priced, Spending, day_of
@@ -25,7 +26,7 @@ from ledger.decision import Decision, Guard, NewFact, SaidContent, Take
 from ledger.errors import KeyMissingError, LedgerError, Refusal, RefusedError, UnstorableError
 from ledger.ids import notification_id
 from ledger.ledger import Ledger, Loaded, Person
-from ledger.notification import Attempt, AttemptFailed, Facts, FellBack, Intent, Origin, Requested, State
+from ledger.notification import Attempt, AttemptFailed, Facts, Intent, Origin, State
 from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Suppress, judge
 from ledger.recipient import DropReason, drop_device
@@ -276,7 +277,7 @@ class Deliver:
             fell_back = notification.fall_back(current.state, instead, _origin(now))
             if fell_back is None:
                 return Decision(settles=lease.owner)
-            begun = NewFact(instead, 1, self._instead(current, fell_back))
+            begun = NewFact(instead, 1, requested_instead(self._ledger.identity, current, fell_back))
             return Decision(facts=(*current.next((fell_back,)), begun), settles=lease.owner)
 
         after = await self._ledger.change(loaded.stream, decided, known=loaded)
@@ -284,20 +285,6 @@ class Deliver:
         if after is not None and wanted is not None and after.state.fell_back_to and not loaded.state.fell_back_to:
             self._metrics.fallbacks.labels(self.channel.value, wanted.channel.value).inc()
             _log.info("fell_back", to=str(after.state.fell_back_to), to_channel=wanted.channel.value)
-
-    def _instead(self, current: Loaded, fell_back: FellBack) -> Requested:
-        requested, identity = current.state.requested, self._ledger.identity
-        if not isinstance(requested.personal, Personal):
-            raise KeyMissingError("the key of the person's data is not there")
-        address = requested.personal.fallback_address
-        return notification.request_instead(
-            current.state,
-            current.stream,
-            fell_back,
-            requested.personal,
-            recipient=identity.recipient(requested.user_id, address),
-            address_hash=identity.address_hash(address) if address else None,
-        )
 
     def _intent(
         self, attempt: UUID, provider: Provider, rendered: Rendered, person: Person, *, priced: Priced | None

@@ -66,14 +66,13 @@ class Receive:
 
         def decide(loaded: Loaded, now: datetime) -> Decision | None:
             nonlocal result
-            if loaded.state.attempt(attempt) is None:
+            known = notification.reported_attempt(loaded.state, attempt)
+            if known is None:
                 return None
             origin = Origin(now=now, cause=f"report:{report.key}", by=report.provider)
-            facts = notification.report(loaded.state, attempt, report, origin)
-            result = "recorded" if facts else _without_fact(loaded.state, attempt, report)
-            return (
-                Decision(facts=(*loaded.next(facts), *suppressed(loaded, attempt, report, origin))) if facts else None
-            )
+            facts = notification.report(loaded.state, known, report, origin)
+            result = "recorded" if facts else _without_fact(loaded.state, known, report)
+            return Decision(facts=(*loaded.next(facts), *suppressed(loaded, known, report, origin))) if facts else None
 
         try:
             loaded = await self._ledger.change(stream, decide)

@@ -73,6 +73,13 @@ _STANDING = """
 SELECT now(), due_at, greatest(wait_until, 'epoch'), waits_for, greatest(lease_until, 'epoch') FROM ledger.agenda
 WHERE notification = %(notification)b
 """
+# What is due of all that began before a position, in the order of ids.
+_DUE_BEFORE = """
+SELECT a.notification FROM ledger.agenda a
+JOIN ledger.stored_events e ON e.originator_id = a.notification AND e.originator_version = 1
+WHERE a.notification > %(after)b AND a.due_at <= now() AND e.notification_id <= %(head)b
+ORDER BY a.notification LIMIT %(limit)b
+"""
 # How much is due and in hand, and for how long the oldest has been due.
 _DEPTH = """
 SELECT channel, lane, count(*) FILTER (WHERE claimable_at <= now()), count(*),
@@ -238,6 +245,12 @@ async def wake(connection: AsyncConnection[Any], channel: Channel, *, after: UUI
 async def give_back_lost(connection: AsyncConnection[Any], *, owner: UUID, in_hand: Sequence[UUID]) -> None:
     """Give back all that is claimed for this owner and not in its hands; after trouble with the database."""
     await connection.execute(_GIVE_BACK_LOST, {"owner": owner, "in_hand": arrays.Uuids(in_hand)}, binary=True)
+
+
+async def due_before(connection: AsyncConnection[Any], *, after: UUID, head: int, limit: int) -> list[UUID]:
+    """Return the next notifications behind an id that are due and began at a position up to `head`."""
+    given = {"after": after, "head": head, "limit": limit}
+    return [stream for (stream,) in await (await connection.execute(_DUE_BEFORE, given, binary=True)).fetchall()]
 
 
 async def depth(connection: AsyncConnection[Any]) -> list[Depth]:

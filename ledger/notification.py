@@ -3,7 +3,7 @@
 Longer than other files on purpose: a lifecycle is read from its first fact to its last rule without turning a page.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -105,7 +105,8 @@ class RenderFailed(Fact, frozen=True, kw_only=True):
 
 
 class AttemptStarted(Fact, frozen=True, kw_only=True):
-    """A request may leave from now on (promise I5). `because`: first, retry, failover, next_device, resend_after_doubt.
+    """A request may leave from now on (promise I5). `because`: first, retry, failover, next_device, resend_after_doubt;
+    or restore: it stands for all that may have left since the moment that the database was restored to.
 
     The first one of a push names the `others`: the person's further devices, by address hash, in the order of their
     turns. An address that the message did not give stands here, as it was read from the person's stream; `recipient`
@@ -276,6 +277,8 @@ Facts = tuple[NotificationFact, ...]
 KEPT_TRACKING_EVENTS = 20
 # A doubt that is held waits for a person until the notification expires, and for no longer than this.
 HELD_AT_MOST = timedelta(days=7)
+# What stands for requests that a restored database knows nothing of: their provider, their reason and their doubt.
+RESTORED = "restore"
 # A person may get as many copies as there are doubts: after three, `resend` has become the greater harm.
 DOUBTS_AT_MOST = 3
 # Who is silent for so long about an SMS is asked for it; then after twice as long, and again, until a day has passed.
@@ -680,6 +683,44 @@ def _doubt(state: State, attempt_id: UUID, cause: str, origin: Origin) -> Attemp
 def doubt_window(category: Category) -> timedelta:
     """How long a report may settle a doubt: a code for a sign-in is useless after minutes, a receipt is not."""
     return timedelta(seconds=30) if category is Category.SECURITY else timedelta(minutes=15)
+
+
+class Lost(msgspec.Struct, frozen=True, kw_only=True):
+    """Where something may have gone of which a restored database knows nothing: see Intent."""
+
+    address_hash: str
+    others: tuple[str, ...] = ()
+
+
+def presume_sent(state: State, lost: Lost, attempts: Iterator[UUID], origin: Origin) -> Facts:
+    """Put in doubt what could have been started by now, at each device of its own, as if it had been sent.
+
+    What really left had an attempt id that is lost with its facts; the new ones stand for it.
+    """
+    facts: list[NotificationFact] = []
+    while sendable(state, origin.now):
+        started = AttemptStarted(
+            **origin.stamp(),
+            attempt=next(attempts),
+            provider=RESTORED,
+            address_hash=turn(state) or lost.address_hash,
+            digest=state.rendered or b"",
+            deadline_at=origin.now,
+            because=RESTORED,
+            others=() if state.attempts else lost.others,
+        )
+        doubt = _doubt(state, started.attempt, RESTORED, origin)
+        state = evolve(evolve(state, started), doubt)
+        facts += [started, doubt]
+    return tuple(facts)
+
+
+def reported_attempt(state: State, attempt_id: UUID) -> UUID | None:
+    """Return the attempt that a report tells of; of one that a restore has lost, the one that stands for it."""
+    if state.attempt(attempt_id) is not None:
+        return attempt_id
+    standing_in = [attempt.id for attempt in state.attempts if attempt.provider == RESTORED]
+    return standing_in[0] if len(standing_in) == 1 else None
 
 
 def overdue(state: State, origin: Origin) -> Facts:

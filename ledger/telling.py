@@ -3,7 +3,7 @@
 from collections import defaultdict
 from itertools import pairwise
 
-from ledger.notification import Attempt, State
+from ledger.notification import RESTORED, Attempt, State
 from ledger.status import Evidence
 
 _TIMES = {2: "twice", 3: "three times"}
@@ -28,6 +28,12 @@ def _told(attempts: list[Attempt]) -> str:
 
 
 def _doubt(attempt: Attempt, again: Attempt) -> str:
+    if attempt.code == RESTORED:
+        return (
+            f"The database was restored, and nothing tells whether it had been sent before"
+            f" {attempt.started_at:%Y-%m-%d %H:%M:%S} UTC; it was sent at {again.started_at:%H:%M:%S}"
+            f" by {again.provider}."
+        )
     return (
         f"Nothing told whether {attempt.provider} had taken the attempt of {attempt.started_at:%Y-%m-%d %H:%M:%S} UTC"
         f" ({attempt.code or 'no outcome'}), so it was sent again at {again.started_at:%H:%M:%S} by {again.provider}."

@@ -25,6 +25,7 @@ from ops import answers, archiving, process, sandbox
 from ops.errors import OperationError
 from ops.logs import configure
 from ops.migrations import migrate as bring_up_to_date
+from ops.recovery import recover
 from ops.reloading import aws_file
 from ops.routes import reaching
 from ops.secrets import SCOPES, secrets_in
@@ -202,6 +203,27 @@ def verify_(*, as_json: bool) -> None:
     _print(checks, [line for check in checks for line in check.lines()], as_json=as_json)
     if not all(check.is_right for check in checks):
         click.get_current_context().exit(1)
+
+
+@main.command("recover")
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]),
+    required=True,
+    help="The moment that the database was restored to, with its offset.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@_JSON
+def recover_(since: datetime, *, dry_run: bool, as_json: bool) -> None:
+    """Put in doubt what may have been sent since a backup that was restored, before any role starts on it.
+
+    Safe to repeat, also when it was killed.
+    """
+    given = _settings()
+    require(given, ["read"])
+    configure("error")
+    report = asyncio.run(recover(given, since, dry_run=dry_run, told=_told_on_the_way))
+    _print(report, report.lines(), as_json=as_json)
 
 
 def _told_on_the_way(line: str) -> None:

@@ -38,6 +38,7 @@ from ledger.keys import Identity, KeyEncryption, Keys
 from ledger.ledger import Ledger
 from ledger.policy import AllowList
 from ledger.reads import Reads
+from ledger.recovery import under_way
 from ledger.set_aside import SetAside
 from ledger.signals import Signals
 from ledger.store import Store, connect, installation_in, make_pool
@@ -154,7 +155,7 @@ async def _identity(store: Store, encryption: KeyEncryption) -> tuple[str, Ident
     if installation is None:
         raise NotReadyError("the database has no schema yet: run `notification-ledger migrate`")
     if not await store.sequence_is_ahead():
-        raise NotReadyError("the sequence of positions lies behind the log (a restore?): set it to the last position")
+        raise NotReadyError("the sequence of positions lies behind the log: was it restored? run `recover`")
     return installation[0], Identity(encryption.unwrap_identity(installation[1]))
 
 
@@ -251,6 +252,9 @@ class Roles:
         stored = await given.ledger.store.installation()
         if stored is None or stored[0] != settings.installation:
             raise OperationError("INSTALLATION differs from the database's own: a copied database mails nobody")
+        async with given.ledger.store.connection() as connection:
+            if since := await under_way(connection):
+                raise OperationError(f"a recovery has not ended: run `recover --since {since.isoformat()}` again")
         renderer, prices = renderer_of(given), prices_of(settings)
         async with AsyncExitStack() as stack:
             for channel in sorted(settings.served()):
