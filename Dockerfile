@@ -1,5 +1,5 @@
-# One image for every role. Its base is an argument, pinned by digest: Renovate keeps it current, and who must build on
-# another one gives --build-arg BASE=…; it needs Python 3.11 or newer with its venv module.
+# One image for every role. Its base is an argument, pinned by digest: update.yml renews it each week, and who must
+# build on another one gives --build-arg BASE=…; it needs Python 3.11 or newer with its venv module.
 # checkov:skip=CKV_DOCKER_7: the tag stands in the argument, with the digest
 ARG BASE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 
@@ -27,7 +27,7 @@ LABEL org.opencontainers.image.title="notification-ledger" \
       org.opencontainers.image.description="An event-sourced notification service" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# No shell, no home, no pip: what runs here only reads.
+# No login, no home, no pip: what runs here only reads.
 RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin ledger \
  && rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip /usr/local/lib/python3*/site-packages/pip-*
 COPY --from=build /opt/notification-ledger /opt/notification-ledger

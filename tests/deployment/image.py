@@ -25,10 +25,11 @@ GRACE_SECONDS = 30
 
 
 class Image(msgspec.Struct, frozen=True):
-    """What was built: its configuration as an orchestrator reads it, and where its files are seen."""
+    """What was built: its configuration as an orchestrator reads it, where its files are seen, and what runs of it."""
 
     config: dict[str, Any]
     files: Path
+    processes: list["subprocess.Popen[bytes]"] = []
 
     def launch(self, *command: str, given: Path, settings: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
         """Start a command as process 1 and as nobody's friend: uid 10001, no capability, nothing to write to.
@@ -37,22 +38,20 @@ class Image(msgspec.Struct, frozen=True):
         ends with it, and with its exit code; a signal goes to `inner(process)`.
         """
         environment = {**dict(pair.split("=", 1) for pair in self.config["Env"]), **settings}
-        confined = (
-            "--ro-bind",
-            str(self.files),
-            "/",
-            "--proc",
-            "/proc",
-            "--dev",
-            "/dev",
-            "--unshare-pid",
-            "--as-pid-1",
-        )
+        first = ("--die-with-parent", "--unshare-pid", "--as-pid-1")
+        system = ("--ro-bind", str(self.files), "/", "--proc", "/proc", "--dev", "/dev")
         shown = ("--tmpfs", "/run", "--ro-bind", str(given), GIVEN, "--remount-ro", "/run", "--chdir", "/")
         dropped = (f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--bounding-set=-all", "--no-new-privs")
-        program = ("bwrap", "--die-with-parent", *confined, *shown, "setpriv", *dropped, *command)
+        program = ("bwrap", *first, *system, *shown, "setpriv", *dropped, *command)
         with log.open("ab") as output:
-            return subprocess.Popen(program, env=environment, stdout=output, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(program, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        self.processes.append(process)
+        return process
+
+    def kill_all(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
 
 
 def inner(process: "subprocess.Popen[bytes]") -> int:
@@ -69,7 +68,11 @@ def built() -> Iterator[Image]:
             stand_in.unpack(folder / "base")
         buildah = _Buildah(folder)
         try:
-            yield buildah.image()
+            image = buildah.image()
+            try:
+                yield image
+            finally:
+                image.kill_all()
         finally:
             buildah.forget()
 
@@ -80,10 +83,10 @@ def _downloading(wheels: Path) -> Iterator[None]:
     files = (f"--requirement={ROOT / 'requirements' / name}" for name in ("build.txt", "run.txt"))
     chosen = ("--no-deps", "--require-hashes", "--only-binary=:all:", f"--python-version={stand_in.python_version()}")
     command = (sys.executable, "-m", "pip", "download", "--quiet", *chosen, f"--dest={wheels}", *files)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    said = wheels.with_suffix(".log")
+    with said.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         yield
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors[-4000:]
+        assert process.wait() == 0, said.read_text()[-4000:]
 
 
 class _Buildah:
