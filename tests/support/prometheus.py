@@ -18,7 +18,7 @@ from tests.support.service import ROOT, until
 
 MONITORING = ROOT / "monitoring" / "prometheus"
 RULES = sorted((MONITORING / "rules").glob("*.yaml"))
-_EVERY = "500ms"
+_EVERY = "1s"
 # A metric of ours in a query or a rule; a name with a colon is what a rule records.
 METRIC = re.compile(r"\bnotification_[a-z_]+")
 _BESIDE = re.compile(r"_(?:bucket|count|sum)$")
