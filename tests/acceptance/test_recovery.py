@@ -193,3 +193,21 @@ async def test_positions_that_were_given_since_the_backup_are_not_given_again(
         count(database.url, "SELECT min(notification_id) FROM ledger.stored_events WHERE topic LIKE '%doubt'") > 10**9
     )
     assert count(database.url, "SELECT position FROM ledger.follower WHERE name = 'ahead'") == 2
+
+
+async def test_i04_a_copied_database_mails_nobody_until_its_owner_has_renamed_it(
+    database: Database, fake: FakeSes, tmp_path: Path
+):
+    await take_in(database.url, shipped(1))
+    settings = {"DATABASE_URL": database.url, "SES_ENDPOINT_URL": fake.url, "INSTALLATION": "staging"}
+    async with processes.running(tmp_path, **settings) as service:
+        code, told = await said(service, "deliver")
+        assert (code, "INSTALLATION differs from the database's own" in told) == (1, True), told
+        assert fake.requests == []
+        with psycopg.connect(database.owner_url, autocommit=True) as connection:
+            connection.execute("UPDATE ledger.installation SET name = 'staging'")
+        await service.start("deliver")
+        await reached(lambda: len(fake.requests), 1, "mails")
+        code, told = await said(service, "deliver", INSTALLATION="test")
+        assert code == 1, told
+        await service.stop_all()
