@@ -63,11 +63,24 @@ class Archiving:
             yield week, week.kept_by(now=now, after=self._after)
 
     async def archive(self, only: str | None = None) -> list[Manifest]:
-        """Archive every week that nothing keeps, or only one; returns what was archived."""
+        """Archive every week that nothing keeps, or only one; returns what was archived.
+
+        Raises KeptError behind the last one when a week could not go: it keeps no other.
+        """
         for name in await self._archive.weeks():
             await self._forget(*ids_of(name))
         ready = [week async for week, kept in self.plan() if not kept and only in {None, week.name}]
-        return [await self._move(week) for week in ready]
+        moved: list[Manifest] = []
+        refused: KeptError | None = None
+        for week in ready:
+            try:
+                moved.append(await self._move(week))
+            except KeptError as exc:
+                _log.error("week_kept", week=week.name, reason=str(exc))
+                refused = exc
+        if refused is not None:
+            raise refused
+        return moved
 
     async def drop_content(self) -> None:
         """Drop what was said in weeks that are over for the time of its class, unless something is still due there."""

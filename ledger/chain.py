@@ -116,7 +116,8 @@ async def faults(
     facts of one link at a time. `seen` is told how many facts were looked at.
     """
     previous = b""
-    sealed = await links(connection, week)
+    # What is sealed while we read is left for another time, as are its facts.
+    sealed = [link for link in await links(connection, week) if link.last <= upto]
     async with aclosing(_hashed(connection, week, upto)) as rows:
         async for link, facts in _by_link(rows, sealed):
             if link is None:

@@ -174,11 +174,31 @@ async def test_the_database_drops_no_week_that_is_young_unknown_or_not_a_week(ol
             await old_weeks.drop_week(old.store, unknown)
 
 
-async def test_i10_a_week_that_is_not_what_was_sealed_does_not_go_into_the_archive(old: Old):
+async def test_i10_a_week_that_is_not_what_was_sealed_does_not_go_into_the_archive_and_keeps_no_other(old: Old):
+    younger = await long_ago.lived(old.ledger, weeks_ago(16), 2)
+    await long_ago.folded(old.ledger, old.database)
+    long_ago.drop_contents(old.database, f"{weeks_ago(16):%Gw%V}")
     with psycopg.connect(old.database.superuser_url, autocommit=True) as connection:
         connection.execute(f"UPDATE {TABLE} SET state = state || ' ' WHERE originator_id = %s", (old.lives[7].stream,))
     with pytest.raises(KeptError, match="not those that were sealed"):
         await old.archiving.archive()
+    assert await old.in_database()
+    assert await old.store.load(ids(younger)) == []
+
+
+class Forgetful(Directory):
+    """A place that loses the end of each file."""
+
+    async def put(self, name: str, body: bytes) -> None:
+        await super().put(name, body[:-1])
+
+
+async def test_i10_nothing_is_dropped_when_the_archive_does_not_give_back_what_was_written(old: Old):
+    lossy = Archive(old.store, Forgetful(old.folder))
+    archiving = archiving_of(load({}, dotenv=None), old.store, lossy, Metrics(CollectorRegistry()))
+    with pytest.raises(ArchiveUnavailableError, match="not what was written"):
+        await archiving.archive()
+    assert await old.in_database()
 
 
 async def test_an_archive_that_is_damaged_answers_nothing_wrong_and_verify_names_the_file(old: Old):

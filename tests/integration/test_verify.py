@@ -156,6 +156,15 @@ async def test_i10_a_link_that_was_changed_and_a_week_that_is_gone_are_named(
     assert (await _checked(ledger.store))["chain"].faults == [{"week": week, "what": "missing", "position": last}]
 
 
+async def test_i10_what_is_sealed_while_a_week_is_read_is_no_fault(ledger: Ledger, application: Connection):
+    await lives.begin(ledger)
+    await chain.extend(ledger.store)
+    end = await chain.end(application)
+    await lives.begin(ledger)
+    await chain.extend(ledger.store)
+    assert [fault async for fault in chain.faults(application, f"{now():%Gw%V}", upto=end.position)] == []
+
+
 async def test_i10_two_that_seal_at_once_seal_each_fact_once(ledger: Ledger, application: Connection):
     for _ in range(5):
         await asyncio.gather(lives.begin(ledger), *(chain.extend(ledger.store) for _ in range(4)))
