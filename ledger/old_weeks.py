@@ -39,7 +39,7 @@ SELECT originator_id, originator_version, topic, state, notification_id, now() F
 WHERE (originator_id, originator_version) > (%b, %b) AND originator_id BETWEEN %b AND %b AND notification_id <= %b
 ORDER BY originator_id, originator_version LIMIT %b
 """
-_DROP_WEEK = "SELECT ledger.drop_week(%s, %s, %s, %s, %s)"
+_DROP_WEEK = "SELECT ledger.drop_week(%s, %s, %s, %s)"
 _DROP_CONTENT = "SELECT ledger.drop_content(%s, %s)"
 _DROPPED_AT = "SELECT dropped_at FROM ledger.dropped_content WHERE class = %b AND week = %b"
 _WEEK = timedelta(days=7)
@@ -109,7 +109,7 @@ async def facts_of(store: Store, week: Week, *, at_once: int) -> AsyncIterator[l
 async def drop_week(store: Store, manifest: Manifest) -> None:
     """Drop the facts of a week of which all lies in the archive. Raises KeptError when the database refuses."""
     digest = bytes.fromhex(manifest.chain)
-    await _drop(store, _DROP_WEEK, manifest.week, manifest.name, manifest.facts, manifest.last_position, digest)
+    await _drop(store, _DROP_WEEK, manifest.week, manifest.name, manifest.facts, digest)
 
 
 async def drop_content(store: Store, retention: str, week: str) -> None:
