@@ -7,7 +7,7 @@ from tests.docs.sandbox import STARTING, Sandbox
 from tests.docs.shell import Shell
 
 # What the words behind a fence of commands may be; anything else would be a block that nobody runs and nobody meant so.
-SHELL = {("sh",), ("sh", "not-run"), ("sh", "aws"), ("sh", "migrate"), STARTING}
+SHELL = {("sh",), ("sh", "not-run"), ("sh", "aws"), ("sh", "migrate"), ("sh", "rules"), STARTING}
 WALKS = [page for page in PAGES if any(steps(page))]
 
 
