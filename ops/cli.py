@@ -27,11 +27,12 @@ from ops.logs import configure
 from ops.migrations import migrate as bring_up_to_date
 from ops.recovery import recover
 from ops.reloading import aws_file
+from ops.roles import ROLES
 from ops.routes import reaching
 from ops.secrets import SCOPES, secrets_in
 from ops.settings import DOTENV, Settings, described, files, load, require
 from ops.verify import verify
-from ops.wiring import PROVIDERS, ROLES, Parts, catalogue_of, parts, pauses_of, prices_of
+from ops.wiring import PROVIDERS, Parts, catalogue_of, parts, pauses_of, prices_of
 from providers.pricing import describe as describe_prices
 from templates.catalogue import describe
 from templates.declarations import CatalogueError

@@ -13,8 +13,9 @@ import uvloop
 from ops.errors import OperationError
 from ops.expectations import check
 from ops.logs import configure
+from ops.roles import Roles
 from ops.settings import Settings, require
-from ops.wiring import Roles, parts
+from ops.wiring import parts
 
 _log = structlog.get_logger("ops.process")
 

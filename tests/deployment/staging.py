@@ -17,8 +17,8 @@ from handlers.publish import OUTBOX
 from ledger import notification as n
 from ledger.ledger import Ledger
 from ledger.values import Accepted, Channel
+from ops.roles import ROLES
 from ops.secrets import AUDIENCE, ISSUER, Secrets, secrets_in
-from ops.wiring import ROLES
 from providers.fakes.ses import TOPIC, FakeSes
 from providers.fakes.smtp import FakeSmtp
 from providers.fakes.twilio import ACCOUNT, TOKEN, FakeTwilio

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from ops import compose, embedded
+from ops.roles import ROLES
 from ops.secrets import Secrets, secrets_in
 from ops.settings import Settings, load, require
-from ops.wiring import ROLES
 from providers.fakes.fcm_access import Account
 from tests.acceptance.traffic import declared, message, publish
 from tests.deployment import checkers

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import yaml
 
-from ops.wiring import ROLES
+from ops.roles import ROLES
 from tests.deployment import checkers
 from tests.deployment.manifests import (
     ENVIRONMENTS,

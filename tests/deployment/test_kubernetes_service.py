@@ -14,9 +14,9 @@ from psycopg import pq
 
 from api import health
 from handlers.ingest import NORMAL, URGENT
+from ops.roles import ROLES
 from ops.serving import GRACE
 from ops.settings import REQUIRED, REQUIRED_FOR, Settings, load, require
-from ops.wiring import ROLES
 from providers import fcm, ses, smtp, twilio
 from providers.fakes.fcm_access import Account
 from providers.smtp_url import PORTS, Security

@@ -3,7 +3,8 @@ from typing import cast
 
 from structlog.testing import capture_logs
 
-from ops.wiring import Parts, Roles
+from ops.roles import Roles
+from ops.wiring import Parts
 
 
 async def test_i13_work_that_is_cancelled_by_what_it_waits_for_ends_the_process():
