@@ -74,7 +74,9 @@ class Watched:
         self.prometheus = await enter(prometheus.running(self._folder, config))
         await asyncio.gather(*(self.start(role) for role in ROLES))
         await self.fake.topic.subscribe(f"http://127.0.0.1:{port}/callbacks/ses")
-        self.api = await enter(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=_bearer(secrets)))
+        self.api = await enter(
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=_bearer(secrets), timeout=60)
+        )
 
     async def stop(self, role: str) -> None:
         assert await self._roles[role].stop() == 0

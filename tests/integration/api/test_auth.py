@@ -17,7 +17,7 @@ NOWHERE = f"/v1/notifications/{uuid4()}"
 
 
 async def status(service: Service, bearer: str) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
         return await client.get(NOWHERE, headers={"Authorization": f"Bearer {bearer}"})
 
 
@@ -34,7 +34,7 @@ def filled(path: str) -> str:
 async def test_i17_every_route_is_closed_without_its_scope(service: Service, services: Services):
     app = make_app(services)
     others = {scope: service.as_(" ".join(set(Scope) - {scope})) for scope in Scope}
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
         for path, method, handler in operations(app):
             if path in PUBLIC:
                 continue
@@ -85,7 +85,7 @@ async def test_a_token_that_is_not_in_order_is_refused(service: Service):
 
 
 async def test_a_request_without_a_bearer_token_is_told_to_bring_one(service: Service):
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
         for header in ("", "Basic dTpw", "Bearer", "token"):
             reply = await client.get(NOWHERE, headers={"Authorization": header})
             assert reply.status_code == 401

@@ -17,7 +17,7 @@ from tests.integration.api.conftest import Service, served
 
 async def test_both_apps_say_how_the_process_is_to_whoever_asks(service: Service):
     ops = make_ops_app(service.services.readiness, CollectorRegistry())
-    async with served(ops) as ops_url, httpx.AsyncClient() as client:
+    async with served(ops) as ops_url, httpx.AsyncClient(timeout=60) as client:
         for url in (service.url, ops_url):
             assert (await client.get(f"{url}/health/liveness")).json() == {"status": "alive"}
             assert (await client.get(f"{url}/health/readiness")).json() == {"status": "ready"}
@@ -28,7 +28,10 @@ async def test_both_apps_say_how_the_process_is_to_whoever_asks(service: Service
 async def test_metrics_are_shown_as_prometheus_reads_them(service: Service):
     registry = CollectorRegistry()
     Metrics(registry).messages.labels("OrderShippedEvent", "taken").inc()
-    async with served(make_ops_app(service.services.readiness, registry)) as url, httpx.AsyncClient() as client:
+    async with (
+        served(make_ops_app(service.services.readiness, registry)) as url,
+        httpx.AsyncClient(timeout=60) as client,
+    ):
         reply = await client.get(f"{url}/metrics")
     assert reply.headers["content-type"].startswith("text/plain; version=")
     assert 'notification_ingestion_messages_total{result="taken",type="OrderShippedEvent"} 1.0' in reply.text
@@ -36,7 +39,10 @@ async def test_metrics_are_shown_as_prometheus_reads_them(service: Service):
 
 async def test_i23_readiness_follows_the_database_and_liveness_does_not(own_postgres: embedded.Server):
     readiness = Readiness({"database": database_check(lambda: own_postgres.database_url)}, kept=timedelta(0))
-    async with served(make_ops_app(readiness, CollectorRegistry())) as url, httpx.AsyncClient(base_url=url) as client:
+    async with (
+        served(make_ops_app(readiness, CollectorRegistry())) as url,
+        httpx.AsyncClient(base_url=url, timeout=60) as client,
+    ):
         assert (await client.get("/health/readiness")).status_code == 200
         pid = own_postgres.pid
         os.kill(pid, signal.SIGSTOP)
