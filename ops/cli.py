@@ -56,11 +56,16 @@ _SELECTED = (
     click.option("--provider", type=click.Choice(sorted(PROVIDERS)), help="Only this provider."),
     click.option("--all", "everything", is_flag=True, help="Everything; then nothing else is named."),
 )
+# ISO 8601 with an offset: a time without one would be a different moment on each machine.
+_TIME = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"])
 _REASON = click.option("--reason", required=True, help="Why; it is recorded.")
 
 
 class _Commands(click.Group):
-    """Turns what cannot be done into one clear line and exit code 1."""
+    """Lists its commands as they stand here, and turns what cannot be done into one clear line and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own signature
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -78,7 +83,11 @@ def _database_fault(fault: psycopg.Error) -> str:
     return f"the database refused ({type(fault).__name__}, SQLSTATE {fault.sqlstate or 'none'})"
 
 
-@click.group(cls=_Commands)
+@click.group(
+    cls=_Commands,
+    context_settings={"max_content_width": 120},
+    epilog="What to do when an alert wakes you: docs/how-to/, by the alert's name in docs/reference/metrics.md.",
+)
 @click.version_option(package_name="notification-ledger")
 @click.option(
     "--settings",
@@ -155,8 +164,9 @@ def all_() -> None:
 
 
 @main.command()
+@click.option("--after-rollout", is_flag=True, help="Also what waits until no process of the release before runs.")
 @_JSON
-def migrate(*, as_json: bool) -> None:
+def migrate(*, after_rollout: bool, as_json: bool) -> None:
     """Bring the database's schema up to date. Safe to run from many places at once."""
     settings = _settings()
     require(settings, ["migrate"])
@@ -168,6 +178,7 @@ def migrate(*, as_json: bool) -> None:
             installation=settings.installation,
             keys=KeyEncryption(keys),
             identity_key=settings.identity(),
+            after_rollout=after_rollout,
         )
     )
     _print({"applied": applied}, [f"applied {name}" for name in applied] or ["up to date"], as_json=as_json)
@@ -175,7 +186,7 @@ def migrate(*, as_json: bool) -> None:
 
 @main.command()
 @click.argument("notification", type=click.UUID)
-@click.option("--at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]), help="As it was then.")
+@click.option("--at", type=_TIME, metavar="TIME", help="As it was then, such as 2026-11-23T02:15:00+00:00.")
 @click.option("--version", type=click.IntRange(min=1), help="As it was after so many facts.")
 @_JSON
 def history(notification: UUID, at: datetime | None, version: int | None, *, as_json: bool) -> None:
@@ -209,9 +220,10 @@ def verify_(*, as_json: bool) -> None:
 @main.command("recover")
 @click.option(
     "--since",
-    type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]),
+    type=_TIME,
+    metavar="TIME",
     required=True,
-    help="The moment that the database was restored to, with its offset.",
+    help="The moment that the database was restored to, with its offset: 2026-11-23T02:15:00+00:00.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 @_JSON
@@ -443,6 +455,9 @@ def _print(value: Any, lines: list[str], *, as_json: bool) -> None:
     else:
         for line in lines:
             click.echo(line)
+        if not lines:
+            # Beside the output, which stays empty for programs: a person would not know whether it had worked.
+            click.echo("nothing", err=True)
 
 
 def _key(text: str) -> bytes:

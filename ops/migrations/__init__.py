@@ -1,10 +1,11 @@
 """The database's schema: numbered SQL files, applied forward only, by one process at a time, as the owner.
 
 A file's name says when it runs: `pre` before the new release starts (old code must work on it), `post` after the old
-one is gone.
+one is gone. A release's `post` steps come behind its `pre` steps.
 """
 
 import hashlib
+from collections.abc import Sequence
 from importlib import resources
 
 import psycopg
@@ -25,27 +26,37 @@ class MigrationError(LedgerError):
     """The schema cannot be brought up to date; the message says what stands in the way."""
 
 
+Step = tuple[str, str]
+
+
 async def migrate(
-    owner_url: str, *, application_role: str, installation: str, keys: KeyEncryption, identity_key: bytes | None = None
+    owner_url: str,
+    *,
+    application_role: str,
+    installation: str,
+    keys: KeyEncryption,
+    identity_key: bytes | None = None,
+    after_rollout: bool = False,
 ) -> list[str]:
     """Bring the database up to date and return the names of the steps that were applied.
 
     Many processes may call it at once: the others wait, and find nothing left to do.
     """
+    wanted = steps() if after_rollout else before_rollout(steps())
     async with await psycopg.AsyncConnection.connect(owner_url, autocommit=True) as connection:
         await connection.execute(_LOCK)
-        applied = await _apply_all(connection, application_role)
+        applied = await _apply_all(connection, wanted, application_role)
         await _set_installation(connection, installation, keys.wrap_identity(identity_key or make_identity_key()))
         await connection.execute("SELECT ledger.make_weeks()")
     return applied
 
 
-async def _apply_all(connection: psycopg.AsyncConnection, application_role: str) -> list[str]:
+async def _apply_all(connection: psycopg.AsyncConnection, wanted: Sequence[Step], application_role: str) -> list[str]:
     await connection.execute(_DONE)
     cursor = await connection.execute("SELECT name, digest FROM public.ledger_migration")
     known: dict[str, bytes] = dict(await cursor.fetchall())
     applied = []
-    for name, text in steps():
+    for name, text in wanted:
         digest = hashlib.sha256(text.encode()).digest()
         if name not in known:
             await _apply(connection, name, text, digest=digest, application_role=application_role)
@@ -55,10 +66,16 @@ async def _apply_all(connection: psycopg.AsyncConnection, application_role: str)
     return applied
 
 
-def steps() -> list[tuple[str, str]]:
+def steps() -> list[Step]:
     """Return name and text of every step, in order."""
     files = (file for file in resources.files(__name__).iterdir() if file.name.endswith(".sql"))
     return sorted((file.name, file.read_text("utf-8")) for file in files)
+
+
+def before_rollout(given: Sequence[Step]) -> list[Step]:
+    """Leave out the `post` steps at the end: those before a `pre` step waited for a release that is gone by now."""
+    last = max((number for number, (name, _) in enumerate(given) if name.endswith(".pre.sql")), default=-1)
+    return list(given[: last + 1])
 
 
 async def _apply(

@@ -161,7 +161,7 @@ async def test_what_is_held_is_listed_and_released_at_a_terminal(service: Servic
     assert await _said(service, *release) == (0, "released\n")
     code, said = await _said(service, *release)
     assert (code, said) == (1, "Error: the notification is not held: there is nothing to release\n")
-    assert await _said(service, "held") == (0, "")
+    assert await _said(service, "held") == (0, "nothing\n")
 
 
 async def test_i18_a_message_about_a_person_that_is_tried_tells_what_it_speaks_of_and_no_value(

@@ -175,3 +175,10 @@ async def test_what_grows_in_the_order_of_time_is_found_by_its_age_without_readi
 ):
     query = "SELECT count(*) FROM pg_indexes WHERE schemaname = 'ledger' AND tablename = %s AND indexdef LIKE %s"
     assert await value(application, query, table, f"% USING brin ({column})") == 1
+
+
+def test_what_the_release_before_still_needs_is_taken_away_by_the_next_one_or_when_it_is_said_to_be_gone():
+    given = [(f"{name}.sql", "") for name in ("0001_a.pre", "0002_b.post", "0003_c.pre", "0004_d.post", "0005_e.post")]
+    assert migrations.before_rollout(given[:2]) == given[:1]
+    assert migrations.before_rollout(given) == given[:3]
+    assert migrations.before_rollout(given[1:2]) == []
