@@ -26,7 +26,7 @@ OTHER_NAMES = {"NAME_FILE", *CODES, "DATABASE_CA", "AWS_SHARED_CREDENTIALS_FILE"
 VARIABLES = set(re.findall(r"vars\.(\w+)", "".join(path.read_text() for path in ROOT.glob(".github/workflows/*.yml"))))
 AWS = ("sh", "aws")
 _SETTING = re.compile(r"`([A-Z][A-Z_]{2,})(?:_FILE)?(?:=[^`]*)?`")
-_METRIC = re.compile(r"\bnotification_(?!(?:log|ledger|id)\b)[a-z_]+")
+_METRIC = re.compile(r"\bnotification_(?!(?:log|ledger|id)\b|log_)[a-z_]+")
 # What queries ask of a histogram.
 _BESIDE = re.compile(r"_(?:bucket|count|sum)$")
 _ROUTE = re.compile(r"`(?:GET|POST)?,? ?(/(?:v1|callbacks|health|metrics|schema)[^`? ]*)")
