@@ -356,8 +356,11 @@ class Store:
 
     @asynccontextmanager
     async def leased(self, name: str) -> AsyncIterator[bool]:
-        """Hold a lock of this name while the block runs; yields False when another process holds it."""
-        async with self.connection() as connection:
+        """Hold a lock of this name while the block runs; yields False when another process holds it.
+
+        By a connection of its own: those that hold a lock and wait for the pool would wait for one another.
+        """
+        async with await connect(self._url) as connection:
             ((ours,),) = await (await connection.execute(_LOCK, (name,))).fetchall()
             try:
                 yield bool(ours)

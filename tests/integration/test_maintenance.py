@@ -74,6 +74,19 @@ async def test_a_job_that_another_replica_is_at_is_left_to_it_and_not_called_a_s
     assert runs == 2
 
 
+async def test_i13_all_jobs_at_once_wait_for_none_of_their_kind_however_few_connections_there_are(database: Database):
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    async with running_ledger(database.url) as ledger:
+        set_aside = set_aside_in(ledger.store)
+        maintain = Maintain(ledger, Receive(ledger, set_aside, metrics), set_aside, metrics)
+        # The pool of the tests has four connections.
+        assert len(maintain.jobs) > 4
+        await asyncio.gather(*(maintain.run(job) for job in maintain.jobs))
+    for job in maintain.jobs:
+        assert registry.get_sample_value("notification_maintenance_last_success_timestamp_seconds", {"job": job})
+
+
 async def test_the_weeks_that_lie_ahead_are_counted_up_to_the_first_that_is_missing(database: Database):
     registry = CollectorRegistry()
     async with running_ledger(database.url) as ledger:
