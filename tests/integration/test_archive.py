@@ -23,7 +23,7 @@ from ledger.ledger import Ledger
 from ledger.store import Encoded, Row, Store
 from ops.jobs import archiving_of
 from ops.settings import load
-from ops.verify import verify
+from ops.verify import Checked, _chain, verify
 from providers.directory import Directory
 from tests.integration import old_weeks as long_ago
 from tests.integration.ledger.parts import Connection, value
@@ -184,6 +184,20 @@ async def test_i10_a_week_that_is_not_what_was_sealed_does_not_go_into_the_archi
         await old.archiving.archive()
     assert await old.in_database()
     assert await old.store.load(ids(younger)) == []
+
+
+async def test_verify_calls_nothing_missing_that_went_to_the_archive_while_it_was_at_another_week(old: Old):
+    gone = f"{weeks_ago(21):%Gw%V}"
+    await long_ago.lived(old.ledger, weeks_ago(21), 2)
+    await long_ago.folded(old.ledger, old.database)
+    with psycopg.connect(old.database.superuser_url, autocommit=True) as connection:
+        connection.execute(f"DROP TABLE ledger.stored_events_{gone}")
+    named = []
+    async for fault in _chain(old.store, old.archive, Checked("chain", "facts"), lambda _: None):
+        named.append((fault["week"], fault["what"]))
+        await old.archiving.archive(only=WEEK)
+    assert named == [(gone, "missing")]
+    assert not await old.in_database()
 
 
 class Forgetful(Directory):
