@@ -1,6 +1,7 @@
 """A directory as the place of the archive: each file appears whole, and stays when the machine fails."""
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from uuid import uuid4
@@ -34,6 +35,9 @@ class Directory:
             _sync(path.parent)
             _sync(self._root)
         except OSError as exc:
+            # Each try has a name of its own: left alone, they would fill what is full already.
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
             raise ArchiveUnavailableError(f"the archive cannot be written ({type(exc).__name__})") from exc
 
     def _get(self, path: Path) -> bytes | None:

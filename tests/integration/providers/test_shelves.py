@@ -100,6 +100,15 @@ async def test_a_directory_that_cannot_be_written_says_so_without_its_name(tmp_p
             assert str(tmp_path) not in str(raised.value)
 
 
+async def test_a_file_that_could_not_be_finished_does_not_stay(tmp_path: Path):
+    (tmp_path / NAME).mkdir(parents=True)
+    async with open_shelf(Settings(archive_url=f"file://{tmp_path}")) as shelf:
+        assert shelf is not None
+        with pytest.raises(ArchiveUnavailableError):
+            await shelf.put(NAME, b"facts")
+    assert [path.name for path in (tmp_path / NAME).parent.iterdir()] == [Path(NAME).name]
+
+
 async def test_without_a_place_there_is_no_shelf():
     async with open_shelf(Settings()) as shelf:
         assert shelf is None
