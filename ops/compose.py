@@ -34,6 +34,7 @@ def draw(folder: Path) -> bool:
     folder.chmod(0o700)
     for name, text in _files(folder):
         (folder / name).write_text(text)
+        (folder / name).chmod(0o644)
     return True
 
 

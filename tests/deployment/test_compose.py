@@ -1,4 +1,5 @@
 import asyncio
+import os
 import stat
 import time
 from collections.abc import Mapping
@@ -95,6 +96,17 @@ def test_secrets_are_drawn_once_and_their_folder_is_its_owners(drawn: Path):
     assert not compose.draw(drawn)
     assert {path.name: path.read_bytes() for path in drawn.iterdir()} == before
     assert stat.S_IMODE(drawn.stat().st_mode) == 0o700
+
+
+def test_the_users_of_the_containers_may_read_what_is_drawn_however_careful_the_shell_is(tmp_path: Path):
+    before = os.umask(0o077)
+    try:
+        compose.draw(tmp_path / "drawn")
+    finally:
+        os.umask(before)
+    kept = {path.name for path in (tmp_path / "drawn").iterdir() if not path.stat().st_mode & stat.S_IROTH}
+    # Only the sandbox's own file, which no container is given.
+    assert kept == {"secrets.json"}
 
 
 def test_every_port_is_for_this_machine_alone():
