@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from ledger.errors import UnstorableError
-from ledger.ids import notification_id
+from ledger.ids import ids_of, notification_id
 from ledger.keys import KeyEncryption
 from ledger.store import Encoded, Store, connect
 from ops import embedded, migrations
@@ -70,6 +70,20 @@ async def test_a_week_is_called_missing_only_by_a_connection_that_was_opened_aft
         await store.append([Encoded(facts=stored(notification_id(_monday(9))))])
     assert await store.appender() is not old
     assert await store.append([Encoded(facts=stored(notification_id(now())))]) == {}
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Pacific/Auckland"])
+async def test_weeks_begin_in_utc_wherever_the_database_thinks_it_is(zone: str, owner: Connection):
+    """A year ahead, so that clocks change twice."""
+    await owner.execute(f"SET TimeZone = '{zone}'".encode())
+    await owner.execute("SELECT ledger.make_weeks_of('stored_events', 0, 52)")
+    borders = """
+        SELECT substring(relname FROM '_([^_]+)$'), pg_get_expr(relpartbound, c.oid) FROM pg_class c
+        JOIN pg_inherits ON inhrelid = c.oid WHERE inhparent = 'ledger.stored_events'::regclass
+    """
+    found = {week: border for week, border in await rows(owner, borders) if week != "standing"}
+    assert len(found) >= 53
+    assert [week for week, border in found.items() if f"FROM ('{ids_of(week)[0]}')" not in border] == []
 
 
 async def test_weeks_that_are_there_are_not_made_again(application: Connection):
