@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from dotenv import dotenv_values
@@ -415,18 +415,26 @@ def _is_key(text: str) -> bool:
         return False
 
 
+def _url(text: str) -> SplitResult:
+    """Split a URL; of what is none (a password with a bracket, say) nothing remains, for the error would repeat it."""
+    try:
+        return urlsplit(text)
+    except ValueError:
+        return urlsplit("")
+
+
 def _is_url(*schemes: str) -> Callable[[str], bool]:
     """Return the check for a URL of one of these schemes; only a file's needs no host."""
 
     def check(text: str) -> bool:
-        parts = urlsplit(text)
+        parts = _url(text)
         return not text or (parts.scheme in schemes and bool(parts.hostname or parts.scheme == "file"))
 
     return check
 
 
 def _is_archive(text: str) -> bool:
-    parts = urlsplit(text)
+    parts = _url(text)
     is_directory = parts.scheme == "file" and not parts.netloc and parts.path not in {"", "/"}
     return not text or is_directory or (parts.scheme == "s3" and bool(parts.netloc))
 
@@ -436,6 +444,11 @@ def _is_relay(text: str) -> bool:
         return not text or bool(Relay.of(text))
     except RelayUrlError:
         return False
+
+
+def _names_one(text: str) -> bool:
+    """Whether something stands between the commas: of what is not set at all, others tell."""
+    return not text or bool(_listed(text))
 
 
 def _is_some_of(text: str, known: Collection[str]) -> bool:
@@ -480,7 +493,13 @@ _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ),
     ("fcm_credentials", _is_service_account, "must be the JSON key of a Google service account"),
     ("fcm_base_url", _is_url("https", "http"), "must be an https:// URL"),
-    ("key_encryption_key", lambda text: all(map(_is_key, _listed(text))), "must be 32 bytes in base64, or two of them"),
+    ("twilio_auth_token", _names_one, "must be a token, or two separated by a comma"),
+    ("twilio_shared_key", _names_one, "must be a secret, or two separated by a comma"),
+    (
+        "key_encryption_key",
+        lambda text: _names_one(text) and all(map(_is_key, _listed(text))),
+        "must be 32 bytes in base64, or two of them",
+    ),
     ("identity_key", lambda text: not text or _is_key(text), "must be 32 bytes in base64"),
     ("channels", lambda text: _is_some_of(text, set(Channel)), "must be some of email, sms, push"),
     ("sms_countries", lambda text: _is_some_of(text.upper(), COUNTRIES | {"*"}), "must be ISO 3166 codes, or *"),

@@ -27,6 +27,23 @@ def test_each_channel_names_all_that_it_needs_at_once():
         assert f"{name} is required" in said
 
 
+@pytest.mark.parametrize("password", ["pa[ss", "pa\u2100ss"])
+def test_an_address_that_cannot_be_read_is_named_without_what_it_says(password: str):
+    urls = {"DATABASE_URL": f"postgresql://app:{password}@db/ledger", "AMQP_URL": f"amqp://app:{password}@mq/"}
+    archive = {"ARCHIVE_URL": f"s3://{password}"}
+    with pytest.raises(SettingsError) as fault:
+        load({**urls, **archive}, dotenv=None)
+    for name in (*urls, *archive):
+        assert f"{name} must be" in str(fault.value)
+    assert password not in str(fault.value)
+
+
+@pytest.mark.parametrize("name", ["TWILIO_AUTH_TOKEN", "TWILIO_SHARED_KEY", "KEY_ENCRYPTION_KEY"])
+def test_a_list_of_secrets_names_one_at_least(name: str):
+    with pytest.raises(SettingsError, match=f"{name} must be"):
+        load({name: ","}, dotenv=None)
+
+
 def test_a_channel_that_is_not_served_needs_nothing():
     assert "TWILIO" not in missing(["deliver"], channels="email")
     assert "AWS_REGION" not in missing(["deliver"], channels="sms")

@@ -51,6 +51,14 @@ def process(tmp_path: Path) -> Process:
     return Process(tmp_path)
 
 
+async def test_a_list_in_which_nothing_stands_is_not_taken_over(process: Process):
+    """With no token at all every report would be refused, and not come again."""
+    process.token.write_text(" , ")
+    await process.looks()
+    assert process.tokens == []
+    assert process.counted("reload_failures_total") == 1
+
+
 async def test_a_file_that_stays_as_it_was_is_handed_on_to_nobody(process: Process):
     await process.looks(5)
     process.token.write_text("first-token\n")
