@@ -1,5 +1,6 @@
 """The clock: what must happen from time to time. Every job may run twice, anywhere; one replica runs it at a time."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -74,6 +75,9 @@ class Maintain:
                 await job()
             self._metrics.maintenance_seconds.labels(name).set(time.monotonic() - begun)
             self._metrics.maintenance_succeeded.labels(name).set_to_current_time()
+        except asyncio.CancelledError:
+            # The process ends, which is no fault: another one takes it up. The scheduler would call it an error.
+            return
         except Exception as exc:  # noqa: BLE001 - whatever it was: the other jobs, and its next turn, go on
             self._metrics.maintenance_failures.labels(name).inc()
             _log.warning("job_failed", job=name, error=type(exc).__name__)

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import psycopg
+import pytest
 from prometheus_client import CollectorRegistry
 from psycopg import sql
 from structlog.testing import capture_logs
@@ -85,6 +86,29 @@ async def test_i13_all_jobs_at_once_wait_for_none_of_their_kind_however_few_conn
         await asyncio.gather(*(maintain.run(job) for job in maintain.jobs))
     for job in maintain.jobs:
         assert registry.get_sample_value("notification_maintenance_last_success_timestamp_seconds", {"job": job})
+
+
+async def test_a_job_that_is_under_way_when_the_process_ends_is_no_error_in_the_log(
+    database: Database, caplog: pytest.LogCaptureFixture
+):
+    metrics = Metrics(CollectorRegistry())
+    begun = asyncio.Event()
+
+    async def long() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with running_ledger(database.url) as ledger:
+        set_aside = set_aside_in(ledger.store)
+        maintain = Maintain(ledger, Receive(ledger, set_aside, metrics), set_aside, metrics)
+        maintain.jobs = {"long": (timedelta(hours=1), long)}
+        before = asyncio.all_tasks()
+        maintain.start()
+        await begun.wait()
+        jobs = asyncio.all_tasks() - before
+        maintain.stop()
+        await asyncio.wait(jobs)
+    assert [record.name for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_the_weeks_that_lie_ahead_are_counted_up_to_the_first_that_is_missing(database: Database):
