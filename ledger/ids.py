@@ -8,9 +8,17 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _WEEK = timedelta(days=7)
 STANDING = "standing"
+NEVER = "never"
 _VERSION_7 = 0x7 << 76
 _VARIANT = 0x2 << 62
 _RANDOM = (1 << 76) - 1 & ~(0xF << 76) & ~(0x3 << 62)
+
+
+def _border(moment: datetime) -> UUID:
+    return UUID(int=((moment - _EPOCH) // _MILLISECOND) << 80)
+
+
+_LAST = _border(datetime.max.replace(tzinfo=UTC))
 
 
 def notification_id(now: datetime) -> UUID:
@@ -30,8 +38,13 @@ def is_standing(stream: UUID) -> bool:
 
 
 def week_of(stream: UUID) -> str:
-    """Name the week that a stream lies in, as its partition is named: `2026w30`, or `standing`."""
-    return STANDING if is_standing(stream) else f"{made_at(stream):%Gw%V}"
+    """Name the week that a stream lies in, as its partition is named: `2026w30`, or `standing`.
+
+    An id that somebody has made up may lie behind the last year that there is: its week is `never`.
+    """
+    if is_standing(stream):
+        return STANDING
+    return f"{made_at(stream):%Gw%V}" if stream < _LAST else NEVER
 
 
 def begins_at(week: str) -> datetime:
@@ -46,7 +59,3 @@ def ids_of(week: str) -> tuple[UUID, UUID]:
         return UUID(int=0xF << 124), UUID(int=(1 << 128) - 1)
     monday = begins_at(week)
     return _border(monday), UUID(int=_border(monday + _WEEK).int - 1)
-
-
-def _border(moment: datetime) -> UUID:
-    return UUID(int=((moment - _EPOCH) // _MILLISECOND) << 80)

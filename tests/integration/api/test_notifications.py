@@ -12,6 +12,8 @@ from tests.integration.api.deliveries import CONTENT, message, posted, sent
 from tests.support.postgres import Database
 
 READ = "notifications:read"
+# What nobody has made: its time is the year 10,286.
+BEHIND_ALL_TIME = "eeb1aff1-72d1-4f01-8025-6955a92a0ec5"
 USER = "6f1c2c1e-6f0e-4a55-9a64-0f6a0f3b7d10"
 
 
@@ -143,6 +145,7 @@ async def test_a_moment_that_is_none_is_refused_with_every_fault(service: Servic
 async def test_what_is_not_there_is_not_found(service: Service):
     for path in ("", "/history", "/content"):
         assert (await service.client.get(f"/v1/notifications/{uuid4()}{path}")).status_code == 404
+        assert (await service.client.get(f"/v1/notifications/{BEHIND_ALL_TIME}{path}")).status_code == 404
         assert (await service.client.get(f"/v1/notifications/no-id{path}")).status_code == 404
     stream = await posted(service.client)
     unsaid = await service.client.get(f"/v1/notifications/{stream}/content")

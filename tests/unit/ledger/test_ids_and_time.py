@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from ledger.clock import Clock
-from ledger.ids import begins_at, ids_of, is_standing, notification_id, week_of
+from ledger.ids import NEVER, begins_at, ids_of, is_standing, notification_id, week_of
 from ledger.values import Mail, utc
 
 NOON = datetime(2031, 5, 4, 12, 0, 0, 123_456, tzinfo=UTC)
@@ -72,3 +72,12 @@ def test_i24_a_pod_that_agrees_with_the_database_is_not_skewed():
 def test_a_clock_that_was_never_set_tells_no_time():
     with pytest.raises(RuntimeError, match="not been read"):
         Clock().now()
+
+
+@pytest.mark.parametrize("made_up", ["ecb1aff1-72d1-4f01-8025-6955a92a0ec5", "efffffff-ffff-4fff-bfff-ffffffffffff"])
+def test_an_id_that_lies_behind_all_time_is_of_no_week(made_up: str):
+    assert week_of(UUID(made_up)) == NEVER
+
+
+def test_the_last_week_that_there_is_has_a_name():
+    assert week_of(notification_id(datetime.max.replace(tzinfo=UTC) - timedelta(days=1))) == "9999w52"
