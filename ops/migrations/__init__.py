@@ -4,6 +4,8 @@ A file's name says when it runs: `pre` before the new release starts (old code m
 one is gone. A release's `post` steps come behind its `pre` steps.
 """
 
+import asyncio
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from importlib import resources
@@ -20,6 +22,9 @@ CREATE TABLE IF NOT EXISTS public.ledger_migration (
     name text PRIMARY KEY, digest bytea NOT NULL, applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
+_APPLIED = "INSERT INTO public.ledger_migration (name, digest) VALUES (%s, %s)"
+# Ten minutes, a third of which is waited for.
+_TRIES, _PAUSE = 200, 2.0
 
 
 class MigrationError(LedgerError):
@@ -81,10 +86,19 @@ def before_rollout(given: Sequence[Step]) -> list[Step]:
 async def _apply(
     connection: psycopg.AsyncConnection, name: str, text: str, *, digest: bytes, application_role: str
 ) -> None:
+    """Apply a step as soon as nobody uses its tables: what waits for one keeps all who come after it waiting."""
     role = sql.Identifier(application_role).as_string(connection)
-    async with connection.transaction():
-        await connection.execute(text.replace("{application}", role).encode())
-        await connection.execute("INSERT INTO public.ledger_migration (name, digest) VALUES (%s, %s)", (name, digest))
+    for _ in range(_TRIES):
+        with contextlib.suppress(psycopg.errors.LockNotAvailable):
+            async with connection.transaction():
+                await connection.execute("SET LOCAL lock_timeout = '1s'")
+                await connection.execute(text.replace("{application}", role).encode())
+                await connection.execute(_APPLIED, (name, digest))
+            return
+        await asyncio.sleep(_PAUSE)
+    raise MigrationError(
+        f"step {name} needs tables that somebody reads all the time, such as a backup: try again later"
+    )
 
 
 async def _set_installation(connection: psycopg.AsyncConnection, name: str, identity_key: bytes) -> None:

@@ -86,6 +86,32 @@ async def test_weeks_begin_in_utc_wherever_the_database_thinks_it_is(zone: str, 
     assert [week for week, border in found.items() if f"FROM ('{ids_of(week)[0]}')" not in border] == []
 
 
+async def test_a_step_that_waits_for_a_table_keeps_nobody_waiting_who_only_works_on_it(
+    database: Database, application: Connection
+):
+    """A backup reads the table for hours; whoever comes behind a step that waited for it would wait as long."""
+    await application.execute("BEGIN")
+    await application.execute("SELECT FROM ledger.agenda")
+    waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'ledger.agenda'::regclass AND NOT granted)"
+    async with (
+        await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as owner,
+        await connect(database.url) as other,
+    ):
+        more = "ALTER TABLE ledger.agenda ADD COLUMN more text"
+        applying = asyncio.create_task(
+            migrations._apply(owner, "9999_more.pre.sql", more, digest=b"", application_role=embedded.APPLICATION)
+        )
+        while not await value(other, waiting):
+            pass
+        try:
+            await asyncio.wait_for(rows(other, "SELECT FROM ledger.agenda"), timeout=5)
+            assert not applying.done()
+        finally:
+            await application.execute("COMMIT")
+        await applying
+    assert await rows(application, "SELECT more FROM ledger.agenda") == []
+
+
 async def test_weeks_that_are_there_are_not_made_again(application: Connection):
     assert await value(application, "SELECT ledger.make_weeks()") == 0
 
