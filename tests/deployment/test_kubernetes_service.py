@@ -44,6 +44,8 @@ RULES = ROOT / "monitoring" / "prometheus" / "rules"
 HTTPS = 443
 # Beside the pool, of the role that has most: one that appends, two that signal and listen, two followers, readiness.
 OWN_CONNECTIONS = 6
+# Of each `maintain`, while all its jobs run at the same time.
+OF_JOBS = 9
 # Read by libpq, as the URL of the database says.
 AUTHORITY = "/run/secrets/notification-ledger/DATABASE_CA"
 # What a secret holds, as an operator would write it down.
@@ -190,10 +192,11 @@ def test_the_guide_says_how_far_production_grows_and_counts_its_connections():
     for role, (least, most) in borders(given).items():
         assert re.search(rf"^\| `{role}` \|.*\| {least}, {most} \|$", guide, re.MULTILINE), role
     assert {one["spec"]["strategy"]["rollingUpdate"]["maxSurge"] for one in given.of("Deployment")} == {"25%"}
-    at_once = sum(most + math.ceil(most / 4) for _, most in borders(given).values())
-    each = load(given.settings(), dotenv=None).database_pool_size + OWN_CONNECTIONS
-    told = f"{at_once} processes with up to {each} connections each: {at_once * each}"
-    assert told in " ".join(guide.split())
+    at_once = {role: most + math.ceil(most / 4) for role, (_, most) in borders(given).items()}
+    processes, each = sum(at_once.values()), load(given.settings(), dotenv=None).database_pool_size + OWN_CONNECTIONS
+    all_together = processes * each + at_once["maintain"] * OF_JOBS
+    told = f"{processes} processes with up to {each} connections each, and `maintain` {OF_JOBS} more for its jobs"
+    assert f"{told}: {all_together}" in " ".join(guide.split())
 
 
 AGE = 'notification_agenda_oldest_due_seconds{namespace="notification-ledger",channel="email",lane="%s"}'
