@@ -58,6 +58,7 @@ def outage(lab: Lab, service: Service) -> Iterator[Row]:
     ):
         stub = _ses(lab, port, first_ses)
         with _publishing(lab, jobs) as published:
+            # The lengths of the traffic and of the outage are the drill itself, not waits for something.
             time.sleep(BEFORE * lab.scale)
             requests = stub.count().requests
             first_ses.close()

@@ -13,6 +13,7 @@ from ledger.decision import Decision, NewFact
 from ledger.ids import notification_id
 from ledger.ledger import Ledger, Loaded
 from ledger.notification import RESTORED, Facts, Lost, Origin
+from ledger.ranges import FIRST
 from ledger.recovery import Recovery
 
 _LOADED_AT_ONCE = 200
@@ -70,7 +71,7 @@ class Recover:
         return self._done
 
     async def _startable(self) -> AsyncIterator[list[UUID]]:
-        after = agenda_audit.FIRST
+        after = FIRST
         while True:
             async with self._ledger.store.connection() as connection:
                 streams = await agenda.due_before(

@@ -1,7 +1,7 @@
 """The agenda beside the facts: where the two differ, and the agenda made right (promise I11)."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,15 +13,9 @@ from ledger import arrays
 from ledger.errors import UnknownTopicError
 from ledger.mapping import FactMapper, of_notification
 from ledger.notification import Due, fold, next_due
+from ledger.ranges import Seen, each_range, ignored
 from ledger.store import Store
 
-FIRST, LAST = UUID(int=0), UUID("efffffff-ffff-ffff-ffff-ffffffffffff")
-SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-# The next notifications in the order of their ids; standing streams come behind them all.
-_STREAMS = """
-SELECT originator_id FROM ledger.stored_events
-WHERE originator_id > %b AND originator_id <= %b AND originator_version = 1 ORDER BY originator_id LIMIT %b
-"""
 _FACTS = """
 SELECT originator_id, topic, state FROM ledger.stored_events
 WHERE originator_id > %b AND originator_id <= %b ORDER BY originator_id, originator_version
@@ -48,7 +42,6 @@ WHERE a.notification = n.notification AND NOT EXISTS (
     WHERE e.originator_id = n.notification AND e.originator_version = n.version + 1
 )
 """
-AT_ONCE = 500
 
 _Row = tuple[datetime, str, str, int]
 
@@ -64,25 +57,12 @@ class Difference(msgspec.Struct, frozen=True):
     due: Due | None
 
 
-async def differing(store: Store, *, seen: Callable[[int], None] = lambda _: None) -> AsyncIterator[list[Difference]]:
-    """Compare every notification's row with the fold of its facts, so many at a time, each time in one snapshot.
-
-    It may run while others append. `seen` is told how many notifications were looked at.
-    """
-    after: UUID | None = FIRST
-    while after is not None:
-        async with store.connection() as connection, connection.transaction():
-            await connection.execute(SNAPSHOT)
-            streams = await next_streams(connection, after)
-            upto = streams[-1] if len(streams) == AT_ONCE else LAST
-            found = await _compared(connection, after, upto)
-        seen(len(streams))
-        if found:
-            yield found
-        after = upto if upto != LAST else None
+def differing(store: Store, *, seen: Seen = ignored) -> AsyncIterator[list[Difference]]:
+    """Compare every notification's row with the fold of its facts. It may run while others append."""
+    return each_range(store, _compared, seen=seen)
 
 
-async def rebuild(store: Store, *, seen: Callable[[int], None] = lambda _: None) -> int:
+async def rebuild(store: Store, *, seen: Seen = ignored) -> int:
     """Make the agenda what the facts say, while others go on; returns how many rows were not. Leases are kept."""
     count = 0
     async for found in differing(store, seen=seen):
@@ -103,12 +83,6 @@ async def set_right(store: Store, found: Sequence[Difference]) -> None:
         if needless:
             streams, versions = zip(*needless, strict=True)
             await connection.execute(_DELETE, (arrays.Uuids(streams), arrays.Bigints(versions)))
-
-
-async def next_streams(connection: AsyncConnection[Any], after: UUID) -> list[UUID]:
-    """Return the ids of the next notifications behind one: AT_ONCE, fewer at the end."""
-    rows = await (await connection.execute(_STREAMS, (after, LAST, AT_ONCE), binary=True)).fetchall()
-    return [stream for (stream,) in rows]
 
 
 async def _compared(connection: AsyncConnection[Any], after: UUID, upto: UUID) -> list[Difference]:

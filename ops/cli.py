@@ -1,4 +1,7 @@
-"""The command line: one command for each thing that people do with the service."""
+"""The command line: one command for each thing that people do with the service.
+
+Longer than other files because there are many, each of a few lines: what `--help` lists stands here in its order.
+"""
 
 import asyncio
 import time

@@ -1,4 +1,7 @@
-"""Every setting: read from the environment, a `.env` file or `*_FILE`, and checked as a whole."""
+"""Every setting: read from the environment, a `.env` file or `*_FILE`, and checked as a whole.
+
+Half of it are the settings with their meaning; which role needs one, and when it is right, is read beside them.
+"""
 
 import base64
 import binascii

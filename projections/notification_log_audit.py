@@ -4,7 +4,7 @@ It folds anew, in memory and so many at a time, and compares; it changes nothing
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +12,9 @@ import msgspec
 from psycopg import AsyncConnection, sql
 
 from ledger import follower
-from ledger.agenda_audit import AT_ONCE, FIRST, LAST, SNAPSHOT, next_streams
 from ledger.errors import UnknownTopicError
 from ledger.mapping import FactMapper, Recorded
+from ledger.ranges import Seen, each_range, ignored
 from ledger.store import Store
 from projections.notification_log import COLUMNS, BrokenStreamError, NotificationLog, comparable, row_of
 
@@ -47,22 +47,9 @@ class Difference(msgspec.Struct, frozen=True):
     columns: tuple[str, ...] = ()
 
 
-async def differing(store: Store, *, seen: Callable[[int], None] = lambda _: None) -> AsyncIterator[list[Difference]]:
-    """Compare every row with the fold of its facts, so many at a time, each time in one snapshot.
-
-    Streams that the view has parked are left out. `seen` is told how many notifications were looked at.
-    """
-    after: UUID | None = FIRST
-    while after is not None:
-        async with store.connection() as connection, connection.transaction():
-            await connection.execute(SNAPSHOT)
-            streams = await next_streams(connection, after)
-            upto = streams[-1] if len(streams) == AT_ONCE else LAST
-            found = await _compared(connection, after, upto)
-        seen(len(streams))
-        if found:
-            yield found
-        after = upto if upto != LAST else None
+def differing(store: Store, *, seen: Seen = ignored) -> AsyncIterator[list[Difference]]:
+    """Compare every row with the fold of its facts. Streams that the view has parked are left out."""
+    return each_range(store, _compared, seen=seen)
 
 
 async def _compared(connection: AsyncConnection[Any], after: UUID, upto: UUID) -> list[Difference]:

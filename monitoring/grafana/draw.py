@@ -1,4 +1,7 @@
-"""Draws Grafana's dashboards: what they show stands here, their JSON is written by `make docs`."""
+"""Draws Grafana's dashboards: what they show stands here, their JSON is written by `make docs`.
+
+Most of it is a list of panels, a query each: the three dashboards stand together, for they speak of the same metrics.
+"""
 
 import json
 from collections.abc import Iterator, Sequence

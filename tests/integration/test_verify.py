@@ -14,16 +14,14 @@ import pytest
 from ledger import agenda_audit, chain
 from ledger.archive import Archive
 from ledger.decision import Decision
-from ledger.follower import Follower, caught_up
 from ledger.ids import notification_id, week_of
 from ledger.ledger import Ledger
-from ledger.signals import Signals
 from ledger.store import Store
 from ledger.values import Accepted, InDoubt, Outcome, Postponed, ReportKind
 from ops.verify import Checked, verify
-from projections.notification_log import NotificationLog
 from tests.integration.ledger import lives
 from tests.integration.ledger.parts import Connection, begun, now, rows, standing, stated, value
+from tests.integration.old_weeks import folded
 from tests.support import service as processes
 from tests.support.postgres import Database
 
@@ -56,16 +54,8 @@ async def streams(ledger: Ledger, database: Database) -> list[UUID]:
             await ledger.append(begun(notification_id(TWO_WEEKS_AGO), at=TWO_WEEKS_AGO))
             await ledger.append(Decision(facts=(stated(standing()),)))
     await chain.extend(ledger.store)
-    await _folded(ledger, database)
+    await folded(ledger, database)
     return found
-
-
-async def _folded(ledger: Ledger, database: Database) -> None:
-    follower = Follower(database.url, NotificationLog(), Signals(database.url))
-    follower.start()
-    async with ledger.store.connection() as connection:
-        assert await caught_up(connection, NotificationLog(), await ledger.store.head(), timeout=SOON)
-    await follower.stop()
 
 
 async def _checked(store: Store) -> dict[str, Checked]:
