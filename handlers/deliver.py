@@ -128,6 +128,7 @@ class Deliver:
             person.address,
             self._allowed,
             loaded.suppression,
+            now=loaded.now(),
             recipient=loaded.recipient,
             country=country,
         )
@@ -295,7 +296,7 @@ class Deliver:
         digest = rendered.content.digest()
 
         def decide(loaded: Loaded, now: datetime) -> Decision | None:
-            if loaded.person != person or (loaded.suppression is not None and loaded.suppression.applies):
+            if loaded.person != person or loaded.forbidden_by(now):
                 return None
             if self._is_paused(loaded) or provider.name in _paused_providers(loaded):
                 return None

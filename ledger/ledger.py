@@ -30,7 +30,7 @@ from ledger.operations import Operations, OperationsFact, Paused, Resumed
 from ledger.recipient import Recipient, RecipientFact, fold, nobody, stream_of
 from ledger.signals import AGENDA, FACTS, Signals
 from ledger.store import Encoded, Row, Store, Taken
-from ledger.suppression import Suppression
+from ledger.suppression import Entry, Suppression
 from ledger.surroundings import Around, Surroundings
 from ledger.values import CONTENT_OF, Channel, Content, Personal
 
@@ -99,6 +99,11 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     def suppression(self) -> Suppression | None:
         """What is known of the address that it goes to, None while it has none."""
         return self.suppressions.get(self.person.address_hash or "")
+
+    def forbidden_by(self, now: datetime) -> Entry | None:
+        """Return what is on the suppression list against sending it to its address; None when nothing is."""
+        known = self.suppression
+        return known.against(self.state.requested.category, now) if known is not None else None
 
     def now(self) -> datetime:
         """Return the database's time: as it was read, plus what this process's monotonic clock has counted since."""

@@ -9,7 +9,7 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 
 from ledger import notification as n
-from ledger import operations, suppression
+from ledger import operations, preferences, suppression
 from ledger import recipient as r
 from ledger.errors import KeyUnavailableError, UnknownTopicError
 from ledger.keys import DataKey, Keyring
@@ -20,6 +20,7 @@ from ledger.values import REDACTED, Personal, Redacted
 TOPICS: dict[str, type[n.Fact]] = {
     "notification.requested": n.Requested,
     "notification.suppressed": n.Suppressed,
+    "notification.deferred": n.Deferred,
     "notification.rendered": n.Rendered,
     "notification.render_failed": n.RenderFailed,
     "notification.attempt_started": n.AttemptStarted,
@@ -30,6 +31,7 @@ TOPICS: dict[str, type[n.Fact]] = {
     "notification.released": n.Released,
     "notification.failed": n.Failed,
     "notification.expired": n.Expired,
+    "notification.cancelled": n.Cancelled,
     "notification.inquired": n.Inquired,
     "notification.fell_back": n.FellBack,
     "notification.fallback_dropped": n.FallbackDropped,
@@ -42,14 +44,19 @@ TOPICS: dict[str, type[n.Fact]] = {
     "notification.clicked": n.Clicked,
     "notification.unsubscribed": n.Unsubscribed,
     "suppression.listed": suppression.Listed,
+    "suppression.delisted": suppression.Delisted,
     "recipient.contact_changed": r.ContactChanged,
     "recipient.device_registered": r.DeviceRegistered,
     "recipient.device_dropped": r.DeviceDropped,
+    "recipient.preferences_changed": preferences.PreferencesChanged,
+    "recipient.consent_changed": preferences.ConsentChanged,
+    "recipient.quiet_hours_changed": preferences.QuietHoursChanged,
+    "recipient.erased": r.Erased,
     "operations.paused": operations.Paused,
     "operations.resumed": operations.Resumed,
 }
 
-StoredFact = n.NotificationFact | suppression.Listed | r.RecipientFact | operations.OperationsFact
+StoredFact = n.NotificationFact | suppression.SuppressionFact | r.RecipientFact | operations.OperationsFact
 F = TypeVar("F", bound=n.Fact)
 _OPEN = frozenset({Personal, r.Contact})
 _OF_NOTIFICATIONS = frozenset(get_args(n.NotificationFact))

@@ -20,6 +20,7 @@ from ledger.values import (
     Cost,
     DoubtPolicy,
     Fallback,
+    FrequencyCap,
     InDoubt,
     Lane,
     Money,
@@ -52,7 +53,8 @@ class Requested(Fact, frozen=True, kw_only=True):
     """Somebody is to be told. Carries all that was resolved, so that later steps never ask the catalogue again.
 
     `recipient` names the data key of the person: `user:<id>`, or `address:<keyed hash>` where only that is known.
-    Where `locale_assumed`, nobody said which language it is to be: the person's own goes before `locale`.
+    Where `locale_assumed`, nobody said which language it is to be: the person's own goes before `locale`. `consent` is
+    the purpose that the person must have agreed to, None = it needs none; `quiet_hours` = theirs are kept.
     """
 
     type: str
@@ -77,12 +79,24 @@ class Requested(Fact, frozen=True, kw_only=True):
     message_id: str | None = None
     correlation_id: str | None = None
     references: dict[str, str] = {}
+    consent: str | None = None
+    frequency_cap: FrequencyCap | None = None
+    quiet_hours: bool = False
     personal: Personal | Redacted | bytes
 
 
 class Suppressed(Fact, frozen=True, kw_only=True):
     """A rule forbade to tell this person; `inputs` are what the rule looked at."""
 
+    rule: str
+    policy: str
+    inputs: dict[str, str] = {}
+
+
+class Deferred(Fact, frozen=True, kw_only=True):
+    """A rule lets it wait: it is looked at again then, by all rules; `inputs` are what the rule looked at."""
+
+    until: datetime
     rule: str
     policy: str
     inputs: dict[str, str] = {}
@@ -174,6 +188,12 @@ class Expired(Fact, frozen=True, kw_only=True):
     """Its time passed before it could be sent."""
 
 
+class Cancelled(Fact, frozen=True, kw_only=True):
+    """Somebody does not want it to be sent any more, and says why; what had left before may still arrive."""
+
+    reason: str
+
+
 class Inquired(Fact, frozen=True, kw_only=True):
     """No report had come, so we asked the provider; `answer` is its own word for how the message stands.
 
@@ -246,6 +266,7 @@ class Unsubscribed(Reported, frozen=True, kw_only=True):
 NotificationFact = (
     Requested
     | Suppressed
+    | Deferred
     | Rendered
     | RenderFailed
     | AttemptStarted
@@ -256,6 +277,7 @@ NotificationFact = (
     | Released
     | Failed
     | Expired
+    | Cancelled
     | Inquired
     | FellBack
     | FallbackDropped
@@ -341,6 +363,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     others: tuple[str, ...] = ()
     skipped: frozenset[str] = frozenset()
     released_at: datetime | None = None
+    deferred_until: datetime | None = None
     ended: Status | None = None
     reason: str | None = None
     fell_back_to: UUID | None = None
@@ -350,7 +373,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def status(self) -> Status:
         """Derive the status by the policy `strongest-evidence`."""
         return strongest_evidence(
-            [attempt.evidence for attempt in self.attempts], ended=self.ended, rendered=self.rendered is not None
+            [attempt.evidence for attempt in self.attempts],
+            ended=self.ended,
+            rendered=self.rendered is not None,
+            deferred=self.deferred_until is not None,
         )
 
     @property
@@ -407,12 +433,12 @@ def _changes(state: State, fact: NotificationFact) -> dict[str, object]:
             changes = {"rendered": fact.digest}
         case Released():
             changes = {"released_at": fact.recorded_at}
-        case Suppressed() | Failed() | Expired():
+        case Deferred(until=until):
+            changes = {"deferred_until": until}
+        case Suppressed() | Failed() | Expired() | Cancelled():
             changes = _ending(fact)
-        case FellBack():
-            changes = {"fell_back_to": fact.to, **_ended_by_falling_back(state)}
-        case FallbackDropped():
-            changes = {"fallback_dropped": True}
+        case FellBack() | FallbackDropped():
+            changes = _told_elsewhere(state, fact)
         case RenderFailed():
             changes = {"reason": fact.code}
         case Dispatched() | AttemptFailed() | AttemptInDoubt() | Inquired() | Reported():
@@ -421,7 +447,7 @@ def _changes(state: State, fact: NotificationFact) -> dict[str, object]:
     return changes
 
 
-def _ending(fact: Suppressed | Failed | Expired) -> dict[str, object]:
+def _ending(fact: Suppressed | Failed | Expired | Cancelled) -> dict[str, object]:
     match fact:
         case Suppressed():
             return {"ended": Status.SUPPRESSED, "reason": fact.rule}
@@ -429,10 +455,15 @@ def _ending(fact: Suppressed | Failed | Expired) -> dict[str, object]:
             return {"ended": Status.FAILED, "reason": fact.reason}
         case Expired():
             return {"ended": Status.EXPIRED, "reason": "expired"}
+        case Cancelled():
+            return {"ended": Status.CANCELLED, "reason": "cancelled"}
 
 
-def _ended_by_falling_back(state: State) -> dict[str, object]:
-    return {} if state.ended or state.reached else {"ended": Status.FAILED, "reason": "fell_back"}
+def _told_elsewhere(state: State, fact: FellBack | FallbackDropped) -> dict[str, object]:
+    if isinstance(fact, FallbackDropped):
+        return {"fallback_dropped": True}
+    ended = {} if state.ended or state.reached else {"ended": Status.FAILED, "reason": "fell_back"}
+    return {"fell_back_to": fact.to, **ended}
 
 
 def _started(fact: AttemptStarted) -> Attempt:
@@ -550,6 +581,9 @@ def request(wanted: Wanted, source: Source, origin: Origin, *, recipient: str, a
         message_id=source.message_id,
         correlation_id=source.correlation_id,
         references=wanted.references,
+        consent=wanted.consent,
+        frequency_cap=wanted.frequency_cap,
+        quiet_hours=wanted.quiet_hours,
         personal=wanted.personal,
     )
     return (requested,)
@@ -563,6 +597,14 @@ def suppress(state: State, verdict: tuple[str, str, dict[str, str]], origin: Ori
     if state.reached:
         return _leave_out(state, rule, origin)
     return (Suppressed(**origin.stamp(), rule=rule, policy=policy, inputs=inputs),)
+
+
+def defer(state: State, until: datetime, verdict: tuple[str, str, dict[str, str]], origin: Origin) -> Facts:
+    """Record that a rule lets it wait until then; the verdict as for `suppress`. Only what was never tried waits."""
+    if not sendable(state, origin.now) or state.attempts or until <= origin.now:
+        return ()
+    rule, policy, inputs = verdict
+    return (Deferred(**origin.stamp(), until=until, rule=rule, policy=policy, inputs=inputs),)
 
 
 def give_up_rendering(state: State, code: str, origin: Origin) -> Facts:
@@ -1062,7 +1104,7 @@ def _wanting(state: State) -> list[tuple[datetime, str | None]]:
 def _again_at(state: State, line: _Line) -> datetime | None:
     """Say when the next attempt of a line may be started; None = there will be none."""
     if not state.attempts:
-        return state.requested.send_at or state.requested.recorded_at
+        return state.deferred_until or state.requested.send_at or state.requested.recorded_at
     if not line:
         return state.attempts[0].started_at
     last = line[-1]

@@ -1,10 +1,12 @@
 """Whether a notification may be sent: pure rules in their order, each naming what it looked at."""
 
+from datetime import datetime
+
 import msgspec
 
 from ledger.notification import Requested
 from ledger.recipient import Recipient
-from ledger.suppression import Listed, Suppression
+from ledger.suppression import Entry, Suppression
 from ledger.values import Category, Channel
 
 VERSION = "2026-11-22"
@@ -49,6 +51,7 @@ def judge(
     allowed: AllowList,
     suppression: Suppression | None = None,
     *,
+    now: datetime,
     recipient: Recipient | None = None,
     country: str | None = None,
 ) -> Verdict:
@@ -59,8 +62,9 @@ def judge(
     """
     if not requested.template_version:
         return Suppress("no_template", {"template": requested.template, "locale": requested.locale})
-    if suppression is not None and suppression.applies is not None:
-        return Suppress("suppressed_address", _evidence(suppression, suppression.applies))
+    forbidding = suppression.against(requested.category, now) if suppression is not None else None
+    if suppression is not None and forbidding is not None:
+        return Suppress("suppressed_address", _evidence(suppression, forbidding))
     if requested.category is Category.MARKETING:
         return Suppress("no_consent", {"category": requested.category.value, "consent": "none recorded"})
     if address is None:
@@ -81,11 +85,12 @@ def _read_of(recipient: Recipient | None) -> dict[str, str]:
     return {} if recipient is None else {"stream": str(recipient.stream), "version": str(recipient.version)}
 
 
-def _evidence(suppression: Suppression, listed: Listed) -> dict[str, str]:
-    return {
+def _evidence(suppression: Suppression, forbidding: Entry) -> dict[str, str]:
+    listed = forbidding.fact
+    evidence = {
         "reason": listed.reason.value,
         "since": listed.recorded_at.isoformat(),
         "stream": str(suppression.stream),
-        "version": str(suppression.version),
-        "notification": str(listed.notification),
+        "version": str(forbidding.version),
     }
+    return evidence if listed.notification is None else {**evidence, "notification": str(listed.notification)}

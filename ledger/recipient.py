@@ -1,4 +1,4 @@
-"""What is known of a person: how to reach them, in which language and time zone. A stream for each, its whole life."""
+"""What is known of a person: how to reach them, and what they allow. A stream for each, its whole life."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -7,9 +7,11 @@ from uuid import UUID
 
 import msgspec
 
+from ledger import preferences
 from ledger.decision import NewFact
 from ledger.keys import Identity
 from ledger.notification import Fact, Origin
+from ledger.preferences import PreferenceFact, Preferences
 from ledger.values import Channel, Personal, Redacted
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -82,7 +84,13 @@ class DeviceDropped(Fact, frozen=True, kw_only=True):
     reason: DropReason
 
 
-RecipientFact = ContactChanged | DeviceRegistered | DeviceDropped
+class Erased(Fact, frozen=True, kw_only=True):
+    """The person is to be forgotten: with this fact their data key is destroyed, and all that was sealed under it."""
+
+    reason: str
+
+
+RecipientFact = ContactChanged | DeviceRegistered | DeviceDropped | PreferenceFact | Erased
 Facts = tuple[RecipientFact, ...]
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -114,7 +122,8 @@ class Address(msgspec.Struct, frozen=True):
 class Recipient(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one person; at version 0 there is nothing. `devices` stand in the order of their registration.
 
-    `said_at` is when each field was last spoken of, `dropped` when a device was dropped.
+    `said_at` is when each field was last spoken of, `dropped` when a device was dropped. `erased_at` is when the person
+    was erased last, by the fact of version `erased_version`: nothing that was asked for before it is sent.
     """
 
     stream: UUID
@@ -129,6 +138,9 @@ class Recipient(msgspec.Struct, frozen=True, kw_only=True):
     said_at: Mapping[Field, datetime] = {}
     devices: tuple[Device, ...] = ()
     dropped: Mapping[str, datetime] = {}
+    allows: Preferences = Preferences()
+    erased_at: datetime | None = None
+    erased_version: int = 0
 
     def addresses(self, channel: Channel) -> tuple[Address, ...]:
         """Return where a channel reaches the person; of several devices, the one that registered last goes first."""
@@ -176,6 +188,11 @@ def evolve(state: Recipient, fact: RecipientFact) -> Recipient:
         case DeviceDropped():
             changes["devices"] = _without(state, fact.address_hash)
             changes["dropped"] = {**state.dropped, fact.address_hash: fact.recorded_at}
+        case Erased():
+            state = Recipient(stream=state.stream, recipient=state.recipient, version=state.version)
+            changes |= {"erased_at": fact.recorded_at, "erased_version": state.version + 1}
+        case _:
+            changes["allows"] = preferences.evolve(state.allows, fact, version=state.version + 1)
     return msgspec.structs.replace(state, **changes)
 
 

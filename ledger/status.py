@@ -57,13 +57,18 @@ _BEST_FOR_THE_PERSON: tuple[frozenset[str], ...] = (
 PRECEDENCE = {word: rank for rank, words in enumerate(_BEST_FOR_THE_PERSON) for word in words}
 
 
-def strongest_evidence(attempts: list[Evidence], *, ended: Status | None, rendered: bool) -> Status:
+def strongest_evidence(
+    attempts: list[Evidence], *, ended: Status | None, rendered: bool, deferred: bool = False
+) -> Status:
     """Derive the status by the policy `strongest-evidence`: the best for the person over all attempts and endings.
 
-    `ended` is how we gave up, if we did. A refused attempt that is not the end waits for the next: deferred.
+    `ended` is how we gave up, if we did; `deferred` = a rule lets it wait. A refused attempt that is not the end waits
+    for the next: deferred.
     """
     known: list[str] = [*attempts, ended] if ended else [*attempts]
     if not known:
+        if deferred:
+            return Status.DEFERRED
         return Status.RENDERED if rendered else Status.REQUESTED
     best = max(known, key=PRECEDENCE.__getitem__)
     return Status.DEFERRED if best == Evidence.REFUSED else Status(best)

@@ -124,7 +124,7 @@ class Surroundings:
             return empty
         try:
             facts = [self._mapper.decode(row.topic, row.state) for row in rows[empty.stream]]
-            return s.fold(empty, cast("list[s.Listed]", facts))
+            return s.fold(empty, cast("list[s.SuppressionFact]", facts))
         except UNREADABLE as exc:
             return exc
 

@@ -116,6 +116,13 @@ class Fallback(msgspec.Struct, frozen=True):
     after: timedelta
 
 
+class FrequencyCap(msgspec.Struct, frozen=True):
+    """How many notifications of one category a person may get in a window of time, by all channels together."""
+
+    most: int
+    window: timedelta
+
+
 class Money(msgspec.Struct, frozen=True, kw_only=True):
     """An amount of a currency (ISO 4217); as text in JSON, never a float."""
 
@@ -155,6 +162,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     send_at: datetime | None = None
     expires_at: datetime | None = None
     fallback: Fallback | None = None
+    consent: str | None = None
+    frequency_cap: FrequencyCap | None = None
+    quiet_hours: bool = False
     retention: str = "standard"
 
 

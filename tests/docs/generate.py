@@ -122,16 +122,28 @@ def kind_of(field: msgspec.structs.FieldInfo) -> str:
     if field.name == "personal":
         return "sealed: email, phone, name" if Contact in kinds else "sealed: address, name, data"
     if getattr(field.type, "__origin__", None) is tuple:
-        return "texts, may be none" if kinds[0] is str else f"some of {', '.join(f'`{word}`' for word in kinds[0])}"
+        return _several(kinds[0])
     if getattr(field.type, "__origin__", None) is dict:
         return "names and texts"
     (kind,) = kinds
     words = {"str": "text", "UUID": "id", "datetime": "time", "bytes": "digest", "bool": "true or false"}
     if issubclass(kind, msgspec.Struct):
-        name = f"a record of {', '.join(f'`{inner}`' for inner in kind.__struct_fields__)}"
+        name = f"a record of {_names_in(kind)}"
     else:
         name = words.get(kind.__name__) or f"one of {', '.join(f'`{word.value}`' for word in kind)}"
     return name if field.required else f"{name}, may be absent"
+
+
+def _several(kind: Any) -> str:
+    if kind is str:
+        return "texts, may be none"
+    if issubclass(kind, msgspec.Struct):
+        return f"records of {_names_in(kind)}"
+    return f"some of {', '.join(f'`{word}`' for word in kind)}"
+
+
+def _names_in(record: type[msgspec.Struct]) -> str:
+    return ", ".join(f"`{name}`" for name in record.__struct_fields__)
 
 
 def metrics_part() -> Iterator[str]:

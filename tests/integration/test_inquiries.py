@@ -177,8 +177,7 @@ async def test_i07_an_answer_that_the_number_is_dead_forbids_the_number(
     await handle(deliver, await read(ledger, stream))
     loaded = await read(ledger, stream)
     assert loaded.state.status is Status.BOUNCED
-    assert loaded.suppression is not None
-    assert loaded.suppression.applies is not None
+    assert loaded.forbidden_by(loaded.now()) is not None
 
 
 async def test_i13_a_question_that_fails_is_no_fact_and_waits(

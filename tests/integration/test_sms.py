@@ -92,7 +92,7 @@ async def test_i07_who_has_answered_stop_is_suppressed_for_sms_with_the_refusal_
     assert (refused.state.status, refused.state.reason) == (Status.FAILED, "refused: 21610")
     assert (suppressed.state.status, suppressed.state.reason) == (Status.SUPPRESSED, "suppressed_address")
     assert suppressed.suppression is not None
-    assert set(suppressed.suppression.listed) == {"opt_out"}
+    assert set(suppressed.suppression.entries) == {("opt_out", None)}
     assert len(twilio.requests) == 1
     together = ["notification.attempt_failed", "suppression.listed"]
     assert await rows(application, COMMITS, together) == [(1,)]

@@ -46,7 +46,7 @@ async def start(ledger: Ledger, known: Loaded, attempt: UUID) -> Loaded:
 
     def decide(current: Loaded, now: datetime) -> Decision | None:
         assert current.suppression is not None
-        if current.suppression.applies:
+        if current.forbidden_by(now):
             return None
         intent = Intent(
             attempt=attempt,
@@ -98,8 +98,7 @@ async def test_i07_a_suppression_that_commits_after_we_read_refuses_the_intent(l
     await receive.reports([bounce(notification, attempt)])
     after = await start(ledger, waiting, uuid4())
     assert after.state.attempts == ()
-    assert after.suppression is not None
-    assert after.suppression.applies is not None
+    assert after.forbidden_by(after.now()) is not None
 
 
 async def test_i07_of_an_intent_and_a_suppression_at_the_same_moment_none_comes_behind_the_other_unseen(
@@ -137,7 +136,7 @@ async def test_a_complaint_after_a_bounce_is_a_second_reason(ledger: Ledger, rec
     await receive.reports([bounce(notification, attempt, ReportKind.COMPLAINED)])
     known = (await loaded(ledger, notification)).suppression
     assert known is not None
-    assert (known.version, set(known.listed)) == (2, {Reason.HARD_BOUNCE, Reason.COMPLAINT})
+    assert (known.version, set(known.entries)) == (2, {(Reason.HARD_BOUNCE, None), (Reason.COMPLAINT, None)})
 
 
 async def test_the_same_report_again_is_no_news(ledger: Ledger, receive: Receive, application: Connection):
@@ -152,5 +151,5 @@ async def test_other_addresses_other_channels_and_those_without_an_address_are_u
     await receive.reports([bounce(*await sent(ledger))])
     for one in (await requested(ledger, ANOTHER), await requested(ledger, channel=Channel.SMS)):
         assert one.suppression is not None
-        assert one.suppression.applies is None
+        assert one.forbidden_by(one.now()) is None
     assert (await requested(ledger, None)).suppression is None

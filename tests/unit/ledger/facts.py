@@ -1,12 +1,12 @@
 """One fact of each topic with every field set, as the golden files hold them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from ledger import notification as n
-from ledger import operations, recipient, suppression
+from ledger import operations, preferences, recipient, suppression
 from ledger.values import Category, Channel, Cost, DoubtPolicy, Lane, Personal
 
 STREAM = UUID("019e0000-0000-7000-8000-000000000001")
@@ -50,6 +50,9 @@ FACTS: dict[str, Any] = {
         personal=PERSON,
     ),
     "notification.suppressed": n.Suppressed(**_ALL, rule="no_consent", policy="2026-11", inputs={"consent": "none"}),
+    "notification.deferred": n.Deferred(
+        **_ALL, until=_LATER, rule="quiet_hours", policy="2026-11", inputs={"time_zone": "Europe/London"}
+    ),
     "notification.rendered": n.Rendered(
         **_ALL, digest=KEY, template="order_shipped", template_version="0123456789abcdef", locale="en"
     ),
@@ -73,6 +76,7 @@ FACTS: dict[str, Any] = {
     "notification.released": n.Released(**_ALL, reason="the person has called"),
     "notification.failed": n.Failed(**_ALL, reason="refused: bad_address"),
     "notification.expired": n.Expired(**_ALL),
+    "notification.cancelled": n.Cancelled(**_ALL, reason="the sale is off"),
     "notification.inquired": n.Inquired(**_ALL, attempt=ATTEMPT, answer="sent", again_at=_LATER),
     "notification.fell_back": n.FellBack(**_ALL, channel=Channel.SMS, to=STREAM, reason="bounced"),
     "notification.fallback_dropped": n.FallbackDropped(**_ALL, reason="expired"),
@@ -91,6 +95,14 @@ FACTS: dict[str, Any] = {
         reason=suppression.Reason.HARD_BOUNCE,
         notification=STREAM,
         attempt=ATTEMPT,
+    ),
+    "suppression.delisted": suppression.Delisted(
+        **_ALL,
+        channel=Channel.EMAIL,
+        address_hash="ab" * 16,
+        reason=suppression.Reason.UNSUBSCRIBE,
+        category=Category.MARKETING,
+        note="the person asked for it",
     ),
     "recipient.contact_changed": recipient.ContactChanged(
         **_ALL,
@@ -114,6 +126,18 @@ FACTS: dict[str, Any] = {
     "recipient.device_dropped": recipient.DeviceDropped(
         **_ALL, address_hash="ef" * 16, reason=recipient.DropReason.UNREGISTERED
     ),
+    "recipient.preferences_changed": preferences.PreferencesChanged(
+        **_ALL,
+        said_at=_LATER,
+        choices=(preferences.Choice(Category.MARKETING, Channel.SMS, enabled=False),),
+    ),
+    "recipient.consent_changed": preferences.ConsentChanged(
+        **_ALL, said_at=_LATER, purpose="marketing", granted=True, wording="2031-05", where="checkout"
+    ),
+    "recipient.quiet_hours_changed": preferences.QuietHoursChanged(
+        **_ALL, said_at=_LATER, quiet=preferences.QuietHours(time(22), time(7, 30))
+    ),
+    "recipient.erased": recipient.Erased(**_ALL, reason="asked by letter"),
     "operations.paused": operations.Paused(
         **_ALL, pause=ATTEMPT, type="flash_sale", channel=Channel.SMS, provider="twilio", reason="wrong price"
     ),

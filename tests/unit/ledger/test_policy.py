@@ -1,14 +1,18 @@
 """Whether it may be sent: each rule, and their order."""
 
+from functools import partial
+
 import pytest
 
-from ledger.policy import AllowList, Send, Suppress, judge
+from ledger import policy
+from ledger.policy import AllowList, Send, Suppress
 from ledger.recipient import nobody
 from ledger.suppression import Reason
 from ledger.values import Category, Channel
 from tests.unit.ledger.samples import at, requested
 from tests.unit.ledger.test_suppression import BOUNCED, IDENTITY, suppressed
 
+judge = partial(policy.judge, now=at(9))
 EVERYONE = AllowList(frozenset({"*"}))
 NOBODY = AllowList(frozenset())
 

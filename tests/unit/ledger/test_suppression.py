@@ -6,7 +6,7 @@ from hypothesis import given, strategies
 
 from ledger.keys import Identity
 from ledger.suppression import Listed, Reason, Suppression, evolve, list_address, stream_of
-from ledger.values import Channel
+from ledger.values import Category, Channel
 from tests.unit.ledger.samples import at, origin
 
 ADDRESS = "ab" * 16
@@ -48,18 +48,18 @@ def test_the_same_reason_again_is_no_news():
 
 def test_another_reason_is_news():
     every = suppressed(*Reason)
-    assert (every.version, set(every.listed)) == (len(Reason), set(Reason))
+    assert (every.version, set(every.entries)) == (len(Reason), {(reason, None) for reason in Reason})
 
 
 def test_the_earliest_reason_is_the_one_that_is_told():
-    applies = suppressed(Reason.COMPLAINT, Reason.HARD_BOUNCE).applies
-    assert applies is not None
-    assert applies.reason is Reason.COMPLAINT
+    forbidding = suppressed(Reason.COMPLAINT, Reason.HARD_BOUNCE).against(Category.SECURITY, at(9))
+    assert forbidding is not None
+    assert (forbidding.fact.reason, forbidding.version) == (Reason.COMPLAINT, 1)
 
 
 @given(strategies.lists(strategies.sampled_from(Reason)))
 def test_each_reason_stands_once_whatever_comes_how_often(reasons: list[Reason]):
     state = suppressed(*reasons)
-    assert set(state.listed) == set(reasons)
+    assert set(state.entries) == {(reason, None) for reason in reasons}
     assert state.version == len(set(reasons))
-    assert (state.applies is None) == (not reasons)
+    assert (state.against(Category.SECURITY, at(9)) is None) == (not reasons)

@@ -57,7 +57,8 @@ def judged(wanted: Wanted) -> Verdict:
     (requested,) = request(wanted, Source(source="test"), origin(), recipient="user:u-1", address_hash=None)
     assert isinstance(requested, Requested)
     address = wanted.personal.address or "cHJvYmFibHkgYW4gaWQgZ3"
-    return judge(requested, address, BRITISH, country=country_of(address) if wanted.channel is Channel.SMS else None)
+    country = country_of(address) if wanted.channel is Channel.SMS else None
+    return judge(requested, address, BRITISH, now=NOW, country=country)
 
 
 def test_all_seventeen_are_looked_at():
