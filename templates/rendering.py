@@ -1,17 +1,18 @@
 """What is said, made of a template and a person's data: the same input gives the same bytes."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from email.utils import parseaddr
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 
 import msgspec
-from jinja2 import FileSystemLoader, StrictUndefined, Template, UndefinedError, select_autoescape
+from jinja2 import FunctionLoader, StrictUndefined, Template, UndefinedError, select_autoescape
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ledger.values import Channel, Content, Mail, Personal, PushMessage, TextMessage
-from templates.files import FILES, LINK, MESSAGES, names_in, version_of
+from templates.files import FILES, LINK, MESSAGES, SHARED, Files, digest_of, files_in, names_in, template_path
 from templates.formats import UnsafeLinkError, day, link, moment, money
 from templates.segments import segments_of
 from templates.shapes import is_link
@@ -24,12 +25,16 @@ MAX_PUSH_BODY = 300
 # A push has 4096 bytes in all (FCM); what the provider adds to it, ids and a receipt's token, needs some of them.
 MAX_PUSH = 3000
 MAX_SEGMENTS = 3
+# Versions that are not shipped are kept compiled, the last used of them: a process that runs for months must not grow.
+KEPT_VERSIONS = 200
 
 # What is longer is cut: these are read at a glance, and in full where they lead. An SMS is not: its end is a link.
 _CUT = {"subject.txt": MAX_SUBJECT, "push_title.txt": MAX_TITLE, "push_body.txt": MAX_PUSH_BODY}
 _ONE_LINE = frozenset({"subject.txt", "push_title.txt", LINK})
 _LINES = frozenset({"sms.txt", "push_body.txt"})
 
+# The frames of a template are known by the name of their file.
+_FILENAME = "template:"
 # Controls would break the header; bidirectional overrides would show another subject than the one that was sent.
 _UNPRINTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -56,8 +61,15 @@ class Rendered(msgspec.Struct, frozen=True):
     locale: str
 
 
+class Words(msgspec.Struct, frozen=True):
+    """One version of a template, compiled: what it says by channel and locale, each part by the name of its file."""
+
+    version: str
+    said: Mapping[tuple[Channel, str], Mapping[str, Template]]
+
+
 class Renderer:
-    """Says things by the templates in a folder, all of them compiled at the start.
+    """Says things by the templates in a folder, all of them compiled at the start, and by versions that it learns.
 
     `sender` is the From header of mails; its display name is `brand` in the templates. `sms_sender` is who an SMS comes
     from; `segments` how many segments an SMS may have, by template, where it is not MAX_SEGMENTS. Raises
@@ -78,34 +90,50 @@ class Renderer:
         self._segments = segments
         self._brand = parseaddr(sender)[0] or parseaddr(sender)[1]
         self._default_locale = default_locale
-        self._versions = {name: version_of(messages, name) for name in names_in(messages)}
-        environment = _environment(messages)
-        self._templates = {
-            (name, channel, folder.name): templates
-            for name in self._versions
-            for folder in sorted((messages / name).iterdir())
-            if folder.is_dir()
-            for channel in Channel
-            if (templates := _templates(environment, folder, channel))
-        }
+        self._shipped = {name: compile_words(name, files_in(messages, name)) for name in names_in(messages)}
+        self._learnt: OrderedDict[tuple[str, str], Words] = OrderedDict()
 
     def version(self, name: str) -> str:
-        """Return the hex digest of all files of a template, empty when there is none."""
-        return self._versions.get(name, "")
+        """Return the version of a template in the folder, empty when there is none."""
+        shipped = self._shipped.get(name)
+        return shipped.version if shipped is not None else ""
 
-    def render(self, name: str, channel: Channel, *, locale: str, personal: Personal) -> Rendered:
+    def knows(self, name: str, version: str) -> bool:
+        """Whether a version can be said at once: it is the one in the folder, or was learnt."""
+        return version == self.version(name) or (name, version) in self._learnt
+
+    def learn(self, name: str, files: Files) -> None:
+        """Take in one more version. Raises jinja2.TemplateError."""
+        words = compile_words(name, files)
+        self._learnt[name, words.version] = words
+        while len(self._learnt) > KEPT_VERSIONS:
+            self._learnt.popitem(last=False)
+
+    def render(
+        self, name: str, channel: Channel, *, locale: str, personal: Personal, version: str | None = None
+    ) -> Rendered:
         """Say it on a channel in the nearest locale (`en-GB`, `en`, the default one). Raises RenderError.
 
-        What is loaded is used, whichever version was current when the notification was requested: the answer says
-        which one it is, and goes into the fact.
+        Where the version is not known, or none is named, the one in the folder says it: the answer tells which one did,
+        and goes into the fact.
         """
-        used, templates = self._find(name, channel, locale)
+        words = self._words(name, version)
+        used, templates = self._find(name, words, channel, locale)
         context = {**personal.data, "name": personal.name, "brand": self._brand, "lang": used}
         said = {part: _tidied(part, _fill(template, context)) for part, template in templates.items()}
         _check(name, said)
         content = self._content(channel, said)
         _check_size(name, content, self._segments.get(name, MAX_SEGMENTS))
-        return Rendered(content, self._versions[name], used)
+        return Rendered(content, words.version, used)
+
+    def _words(self, name: str, version: str | None) -> Words:
+        learnt = self._learnt.get((name, version)) if version else None
+        if learnt is not None:
+            self._learnt.move_to_end((name, learnt.version))
+            return learnt
+        if name not in self._shipped:
+            raise RenderError("no_template", name, "nothing at all")
+        return self._shipped[name]
 
     def _content(self, channel: Channel, said: Mapping[str, str]) -> Content:
         match channel:
@@ -116,27 +144,45 @@ class Renderer:
             case Channel.PUSH:
                 return PushMessage(said["push_title.txt"], said["push_body.txt"], said.get(LINK) or None)
 
-    def _find(self, name: str, channel: Channel, locale: str) -> tuple[str, Mapping[str, Template]]:
+    def _find(self, name: str, words: Words, channel: Channel, locale: str) -> tuple[str, Mapping[str, Template]]:
         for tag in (*_chain(locale), self._default_locale):
-            templates = self._templates.get((name, channel, tag))
+            templates = words.said.get((channel, tag))
             if templates is not None:
                 return tag, templates
         raise RenderError("no_template", name, f"nothing for {channel} in {self._default_locale}")
 
 
-def _templates(environment: ImmutableSandboxedEnvironment, folder: Path, channel: Channel) -> dict[str, Template]:
-    """Return the compiled files of a channel by their names; nothing when the folder has none of them."""
-    files = FILES[channel]
-    if not any((folder / file).is_file() for file in files):
+def compile_words(name: str, files: Files) -> Words:
+    """Compile all that a template is made of. Raises jinja2.TemplateError."""
+    environment = _environment({template_path(name, file): text for file, text in files.items()})
+    locales = sorted({file.split("/")[0] for file in files} - {SHARED})
+    said = {
+        (channel, locale): templates
+        for locale in locales
+        for channel in Channel
+        if (templates := _templates(environment, name, locale, channel, files))
+    }
+    return Words(digest_of(name, files), said)
+
+
+def _templates(
+    environment: ImmutableSandboxedEnvironment, name: str, locale: str, channel: Channel, files: Files
+) -> dict[str, Template]:
+    """Return the compiled files of a channel by their names; nothing when the locale has none of them."""
+    parts = FILES[channel]
+    if not any(f"{locale}/{part}" in files for part in parts):
         return {}
-    if channel is Channel.PUSH and (folder / LINK).is_file():
-        files = (*files, LINK)
-    return {file: environment.get_template(f"{folder.parent.name}/{folder.name}/{file}") for file in files}
+    if channel is Channel.PUSH and f"{locale}/{LINK}" in files:
+        parts = (*parts, LINK)
+    return {part: environment.get_template(f"{name}/{locale}/{part}") for part in parts}
 
 
-def _environment(messages: Path) -> ImmutableSandboxedEnvironment:
+def _environment(sources: Files) -> ImmutableSandboxedEnvironment:
+    def load(path: str) -> tuple[str, str, None] | None:
+        return (sources[path], _FILENAME + path, None) if path in sources else None
+
     environment = ImmutableSandboxedEnvironment(
-        loader=FileSystemLoader(messages),
+        loader=FunctionLoader(load),
         undefined=StrictUndefined,
         autoescape=select_autoescape(enabled_extensions=("html",), default=False),
         trim_blocks=True,
@@ -174,11 +220,10 @@ def _named(template: Template) -> str:
 def _place(traceback: TracebackType | None, template: Template) -> str:
     """Return file and line of the innermost frame of a template; Jinja maps its frames back to the template's lines."""
     place = template.name or ""
-    folder = str(Path(template.filename or "").parents[2])
     while traceback is not None:
         filename = traceback.tb_frame.f_code.co_filename
-        if filename.startswith(folder) and not filename.endswith(".py"):
-            place = f"{Path(filename).relative_to(folder).as_posix()} line {traceback.tb_lineno}"
+        if filename.startswith(_FILENAME):
+            place = f"{filename.removeprefix(_FILENAME)} line {traceback.tb_lineno}"
         traceback = traceback.tb_next
     return place
 

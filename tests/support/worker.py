@@ -56,10 +56,12 @@ class KillingRenderer(Renderer):
         )
         self._word = word
 
-    def render(self, name: str, channel: Channel, *, locale: str, personal: Personal) -> Rendered:
+    def render(
+        self, name: str, channel: Channel, *, locale: str, personal: Personal, version: str | None = None
+    ) -> Rendered:
         if self._word and self._word in str(personal):
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().render(name, channel, locale=locale, personal=personal)
+        return super().render(name, channel, locale=locale, personal=personal, version=version)
 
 
 @asynccontextmanager

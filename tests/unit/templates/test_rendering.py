@@ -7,7 +7,8 @@ from jinja2 import TemplateError
 
 from ledger.values import Channel, Mail, Personal, Wanted
 from templates.catalogue import load
-from templates.rendering import MAX_BODY, Rendered, Renderer, RenderError
+from templates.files import digest_of, files_in
+from templates.rendering import KEPT_VERSIONS, MAX_BODY, Rendered, Renderer, RenderError
 from tests.unit.templates.samples import NOW, body, sample
 
 CATALOGUE = load()
@@ -237,7 +238,42 @@ def test_the_version_moves_with_each_file_that_takes_part(own: Path):
     assert len(set(versions)) == 4
 
 
-def test_what_is_loaded_is_used_whatever_was_pinned(own: Path):
+def versions(folder: Path, *titles: str) -> tuple[Renderer, list[str]]:
+    """A renderer that has learnt a version for each of some subjects."""
+    renderer, learnt = Renderer(sender="x", messages=folder), []
+    for title in titles:
+        files = {**files_in(folder, "note"), "en/subject.txt": title}
+        renderer.learn("note", files)
+        learnt.append(digest_of("note", files))
+    return renderer, learnt
+
+
+def subject(renderer: Renderer, version: str | None) -> str:
+    said = renderer.render("note", Channel.EMAIL, locale="en", personal=Personal(data={"title": "x"}), version=version)
+    return mail(said).subject
+
+
+def test_what_was_pinned_is_said_whatever_is_newer(own: Path):
+    renderer, learnt = versions(own, "First", "Second")
+    assert [subject(renderer, version) for version in learnt] == ["First", "Second"]
+    assert subject(renderer, renderer.version("note")) == "Note: x"
+    assert all(renderer.knows("note", version) for version in learnt)
+
+
+def test_a_version_that_nobody_has_is_said_by_the_one_in_the_folder(own: Path):
+    renderer, _ = versions(own, "First")
+    assert not renderer.knows("note", "0" * 64)
+    assert subject(renderer, "0" * 64) == "Note: x"
+
+
+def test_of_versions_that_are_learnt_those_used_last_are_kept(own: Path):
+    renderer, (first, second, *_) = versions(own, *(f"Title {number}" for number in range(KEPT_VERSIONS)))
+    assert subject(renderer, first) == "Title 0"
+    renderer.learn("note", {**files_in(own, "note"), "en/subject.txt": "One more"})
+    assert (renderer.knows("note", first), renderer.knows("note", second)) == (True, False)
+
+
+def test_what_is_in_the_folder_now_is_said_where_nothing_was_pinned(own: Path):
     write(own, "en", subject="New", html="<p>new</p>", text="new")
     again = note(own, title="x")
     assert (mail(again).subject, again.template_version) == (
