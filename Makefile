@@ -1,7 +1,9 @@
 # Variables given on the command line reach the programs as environment: make sandbox PORT=9090.
 PYTHON ?= python3
 BIN := .venv/bin
-INPUTS := build run sandbox dev checkers
+INPUTS := install build run sandbox dev checkers
+# What is imported is compiled once, at the first import: some hundred processes would do it anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: sandbox compose test bench lint docs lock clean help
 
@@ -43,18 +45,24 @@ help:  ## this list
 		{ echo 'this Python has no venv; run: apt-get install python3-venv'; exit 1; }
 	$(PYTHON) -m venv .venv
 
-.venv/sandbox.stamp: requirements/sandbox.txt pyproject.toml | .venv/bin/python
-	$(BIN)/pip install --quiet --require-hashes -r requirements/sandbox.txt
+# uv takes 5 s where pip takes 90; but a mirror that only pip's own configuration names is known to pip alone.
+install = $(BIN)/uv pip install --quiet --python $(1)/bin/python --require-hashes -r requirements/$(2).txt \
+	|| $(BIN)/pip --python $(1)/bin/python install --quiet --require-hashes -r requirements/$(2).txt
+
+.venv/bin/uv: requirements/install.txt | .venv/bin/python
+	$(BIN)/pip install --quiet --require-hashes -r $<
+	@touch $@
+
+.venv/sandbox.stamp: requirements/sandbox.txt pyproject.toml | .venv/bin/uv
+	$(call install,.venv,sandbox)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/dev.stamp: requirements/dev.txt .venv/sandbox.stamp
-	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	$(call install,.venv,dev)
 	@touch $@
 
-# uv takes 8 s where pip takes 60; but a mirror that only pip's own configuration names is known to pip alone.
 .venv-checkers/stamp: requirements/checkers.txt | .venv/dev.stamp
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-checkers
-	$(BIN)/uv pip install --quiet --python .venv-checkers/bin/python --require-hashes -r $< \
-		|| $(BIN)/pip --python .venv-checkers/bin/python install --quiet --require-hashes -r $<
+	$(call install,.venv-checkers,checkers)
 	@touch $@

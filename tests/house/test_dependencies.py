@@ -17,7 +17,7 @@ def test_the_sandbox_extra_is_in_sandbox_in():
     assert set(PROJECT["optional-dependencies"]["sandbox"]) <= set(_names("sandbox.in"))
 
 
-@pytest.mark.parametrize("name", ["build", "run", "sandbox", "dev", "checkers"])
+@pytest.mark.parametrize("name", ["install", "build", "run", "sandbox", "dev", "checkers"])
 def test_every_pin_has_its_hashes_and_no_file_names_an_index(name: str):
     text = (REQUIREMENTS / f"{name}.txt").read_text()
     pins = re.findall(r"^[a-z0-9].*(?:\n[ ]+--hash=.*)*", text, flags=re.MULTILINE | re.IGNORECASE)
