@@ -16,6 +16,7 @@ from api import (
     receipts,
     recipients,
     search,
+    suppressions,
 )
 from api.auth import Guard, check_all_declared
 from api.correlation import send_back
@@ -39,6 +40,11 @@ ROUTES = (
     recipients.patch_recipient,
     recipients.post_device,
     recipients.delete_device,
+    suppressions.post_suppression,
+    suppressions.search_suppressions,
+    suppressions.get_suppression,
+    suppressions.get_suppression_history,
+    suppressions.post_suppression_release,
     positions.list_positions,
     pauses.list_pauses,
     pauses.post_pause,

@@ -7,6 +7,7 @@ from msgspec import Meta, Struct, field
 
 from ledger.recipient import Platform
 from ledger.status import Status
+from ledger.suppression import Reason
 from ledger.values import Category, Channel
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -61,6 +62,32 @@ class DeviceRegistration(Struct, kw_only=True):
 
     fid: Annotated[str, Meta(description="The Firebase installation id.", max_length=64)]
     platform: Platform
+
+
+class NewSuppression(Struct, kw_only=True):
+    """An address that must not be used: for a category or for all, for a time or for good."""
+
+    address: Annotated[str, Meta(examples=["ada@example.com"])]
+    channel: Literal["email", "sms"]
+    reason: Literal["manual", "legal"]
+    note: Annotated[Identifier, Meta(description="Why; kept with it, so without personal data.")]
+    category: Category | None = None
+    expires_at: Annotated[datetime, Meta(description="With an offset; it holds until then.")] | None = None
+
+
+class AddressSearch(Struct, kw_only=True):
+    """An address, as it may stand in a body and in no URL."""
+
+    address: Annotated[str, Meta(examples=["Ada@Example.com"])]
+    channel: Literal["email", "sms"] | None = None
+
+
+class Release(Struct, kw_only=True):
+    """Why an address may be used again: whatever it was listed for, or in one respect alone."""
+
+    reason: Annotated[Identifier, Meta(examples=["the mailbox is there again"])]
+    listed_for: Annotated[Reason, Meta(description="Only this entry; absent = all.")] | None = None
+    category: Annotated[Category, Meta(description="That of the entry; absent = the one for all.")] | None = None
 
 
 class ListFilters(Struct, kw_only=True):

@@ -181,8 +181,13 @@ def recipient(user_id: str | None, personal: Personal | Redacted, *, unmasked: b
 
 def history(stream: UUID, rows: Sequence[Row], *, key: DataKey | None, unmasked: bool) -> History:
     """Show every fact; `key` opens what is sealed."""
-    facts = [_fact(row, key=key, unmasked=unmasked) for row in rows]
-    return History(id=stream, sent_twice=sent_twice(rows), facts=facts)
+    shown = [_fact(row, key=key, unmasked=unmasked) for row in rows]
+    return History(id=stream, sent_twice=sent_twice(rows), facts=shown)
+
+
+def facts(rows: Sequence[Row]) -> list[ShownFact]:
+    """Show facts of a stream that holds no personal data."""
+    return [_fact(row, key=None, unmasked=False) for row in rows]
 
 
 def sent_twice(rows: Sequence[Row]) -> str | None:

@@ -14,7 +14,7 @@ from ledger.errors import UnavailableError, UnknownTopicError
 from ledger.ledger import Ledger, Loaded
 from ledger.notification import Origin, State
 from ledger.set_aside import SetAside
-from ledger.suppression import Reason, list_address
+from ledger.suppression import Grounds, Reason, list_address
 from ledger.values import Report, ReportKind
 
 _log = structlog.get_logger("handlers.receive")
@@ -113,8 +113,8 @@ def listed(loaded: Loaded, attempt: UUID, reason: Reason, origin: Origin) -> tup
     known = loaded.suppressions.get(tried.address_hash) if tried is not None else None
     if known is None:
         return ()
-    facts = list_address(known, reason, origin, notification=loaded.stream, attempt=attempt)
-    return tuple(NewFact(known.stream, known.version + 1 + place, fact) for place, fact in enumerate(facts))
+    grounds = Grounds(reason=reason, notification=loaded.stream, attempt=attempt)
+    return known.next(list_address(known, grounds, origin))
 
 
 def _without_fact(state: State, attempt: UUID, report: Report) -> str:

@@ -17,7 +17,7 @@ import msgspec
 import zstandard
 
 from ledger import notification as n
-from ledger import operations
+from ledger import operations, suppression
 from ledger.clock import Clock
 from ledger.decision import AgendaRow, Decision, Guard, NewFact, Reference, SaidContent
 from ledger.errors import KeyUnavailableError, LedgerError, Refusal, RefusedError, UnknownTopicError, UnstorableError
@@ -30,7 +30,7 @@ from ledger.operations import Operations, OperationsFact, Paused, Resumed
 from ledger.recipient import Recipient, RecipientFact, fold, nobody, stream_of
 from ledger.signals import AGENDA, FACTS, Signals
 from ledger.store import Encoded, Row, Store, Taken
-from ledger.suppression import Entry, Suppression
+from ledger.suppression import Entry, Suppression, SuppressionFact
 from ledger.surroundings import Around, Surroundings
 from ledger.values import CONTENT_OF, Channel, Content, Personal
 
@@ -125,6 +125,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
 Decide = Callable[[Loaded, datetime], Decision | None]
 DecideOnRecipient = Callable[[Recipient, datetime], Decision | None]
+DecideOnAddress = Callable[[Suppression, datetime], Decision | None]
 DecideOperations = Callable[[Operations, datetime], Sequence[OperationsFact]]
 T = TypeVar("T")
 
@@ -182,6 +183,10 @@ class Ledger:
         """Read what is known of a person; version 0 = nothing. Shares a query, as `load` does."""
         found = await self._people.find(user_id)
         return nobody(self.identity, user_id) if found is None else found
+
+    async def suppression(self, stream: UUID) -> Suppression | None:
+        """Read what is known of an address by its stream; None where nothing ever was listed there."""
+        return await self._surroundings.suppression(stream)
 
     async def load_many(self, streams: Iterable[UUID]) -> dict[UUID, "Loaded | Exception"]:
         """Read many at once; one that cannot be read is its error, one that does not exist is missing."""
@@ -267,6 +272,26 @@ class Ledger:
             return fold(known, cast("list[RecipientFact]", facts))
 
         turn = self._turns.setdefault(stream_of(self.identity, user_id), asyncio.Lock())
+        async with turn:
+            return await _until_stored(attempt)
+
+    async def change_suppression(self, empty: Suppression, decide: DecideOnAddress) -> Suppression:
+        """Let `decide` look at what is known of an address and store what it decides; returns what is known then.
+
+        `empty` is the address before anything is known of it. Raises as `change`, and RefusedError where the decision
+        names a key of the intake that is taken in already.
+        """
+
+        async def attempt(_number: int) -> Suppression:
+            known = await self.suppression(empty.stream) or empty
+            decision = decide(known, self.clock.now())
+            if decision is None:
+                return known
+            await self._append(decision, {})
+            facts = [new.fact for new in decision.facts if new.stream == known.stream]
+            return suppression.fold(known, cast("list[SuppressionFact]", facts))
+
+        turn = self._turns.setdefault(empty.stream, asyncio.Lock())
         async with turn:
             return await _until_stored(attempt)
 

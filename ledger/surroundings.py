@@ -69,6 +69,15 @@ class Surroundings:
         keys, rows = await asyncio.gather(self.keys_of(names), self._rows([self._person(user) for user in users]))
         return {user: self._recipient(user, rows, keys) for user in users}
 
+    async def suppression(self, stream: UUID) -> s.Suppression | None:
+        """Read what is known of an address by its stream; None where that holds nothing of the kind."""
+        rows = (await self._rows([stream])).get(stream, [])
+        facts = [self._mapper.decode(row.topic, row.state) for row in rows]
+        if not facts or not isinstance(facts[0], s.SuppressionFact):
+            return None
+        empty = s.nothing(self._identity, facts[0].channel, facts[0].address_hash)
+        return s.fold(empty, cast("list[s.SuppressionFact]", facts))
+
     async def keys_of(self, names: Collection[str]) -> dict[str, DataKey | KeyUnavailableError]:
         """Read keys; one that does not open (wrapped by a key that we were not given) spoils none of the others."""
         wanted = sorted(names)
@@ -98,9 +107,7 @@ class Surroundings:
             channel = state.requested.channel
             for address_hash in hashes:
                 if (channel.value, address_hash) not in empty:
-                    stream = s.stream_of(self._identity, channel, address_hash)
-                    known = s.Suppression(stream=stream, channel=channel, address_hash=address_hash)
-                    empty[channel.value, address_hash] = known
+                    empty[channel.value, address_hash] = s.nothing(self._identity, channel, address_hash)
         return empty
 
     def _recipient(self, user: str, rows: Mapping[UUID, Sequence[Row]], keys: KeysRead) -> r.Recipient | Exception:

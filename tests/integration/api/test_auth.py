@@ -25,6 +25,7 @@ def filled(path: str) -> str:
     return (
         path.replace("{notification_id}", str(uuid4()))
         .replace("{pause_id}", str(uuid4()))
+        .replace("{suppression_id}", str(uuid4()))
         .replace("{key}", "00" * 32)
         .replace("{user_id}", "ada")
         .replace("{device_id}", "00" * 16)

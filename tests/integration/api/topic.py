@@ -57,8 +57,18 @@ class SignedTopic:
 
     def delivery(self, notification: UUID, attempt: UUID, *, reference: str = "ses-1") -> bytes:
         """Return the report that a mail was delivered, as SES publishes it (event publishing, SES developer guide)."""
+        said = {"recipients": ["ada@example.com"], "smtpResponse": "250 2.6.0 taken"}
+        return self._event("Delivery", said, notification, attempt, reference=reference)
+
+    def bounce(self, notification: UUID, attempt: UUID) -> bytes:
+        """Return the report that a mail bounced for good, likewise."""
+        said = {"bounceType": "Permanent", "bounceSubType": "General", "bouncedRecipients": [{"status": "5.1.1"}]}
+        return self._event("Bounce", said, notification, attempt)
+
+    def _event(
+        self, kind: str, said: dict[str, Any], notification: UUID, attempt: UUID, *, reference: str = "ses-1"
+    ) -> bytes:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         tags = {"notification": [str(notification)], "attempt": [str(attempt)]}
         mail = {"timestamp": now, "messageId": reference, "destination": ["ada@example.com"], "tags": tags}
-        delivery = {"timestamp": now, "recipients": ["ada@example.com"], "smtpResponse": "250 2.6.0 taken"}
-        return self.posted({"eventType": "Delivery", "mail": mail, "delivery": delivery})
+        return self.posted({"eventType": kind, "mail": mail, kind.lower(): {"timestamp": now, **said}})

@@ -1,0 +1,64 @@
+"""The suppression list as people change it: by hand and with a reason."""
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from uuid import UUID, uuid4
+
+import msgspec
+
+from ledger.decision import Decision
+from ledger.errors import LedgerError
+from ledger.ledger import Ledger
+from ledger.notification import Origin
+from ledger.suppression import EntryName, Grounds, Suppression, SuppressionFact, delist, list_address, nothing
+from ledger.values import Channel
+
+Decide = Callable[[Suppression, Origin], Collection[SuppressionFact]]
+
+
+class NoSuchSuppressionError(LedgerError):
+    """Nothing was ever listed under this id."""
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """An address as it is known now; `is_new` unless that was known before."""
+
+    known: Suppression
+    is_new: bool
+
+
+async def list_by_hand(ledger: Ledger, channel: Channel, address: str, grounds: Grounds, *, by: str) -> Changed:
+    """List an address; what is listed so already stays as it is.
+
+    When this returns, the fact is on disk, and no attempt that it forbids begins after it (promise I7).
+    """
+    empty = nothing(ledger.identity, channel, ledger.identity.address_hash(address))
+    return await _change(ledger, empty, lambda known, at: list_address(known, grounds, at), by=by)
+
+
+async def release(
+    ledger: Ledger, stream: UUID, names: Collection[EntryName] | None, *, by: str, note: str
+) -> Suppression:
+    """Let entries hold no longer, None = all; twice is the same as once. Raises NoSuchSuppressionError."""
+    found = await ledger.suppression(stream)
+    if found is None:
+        raise NoSuchSuppressionError("there is no such suppression")
+    empty = nothing(ledger.identity, found.channel, found.address_hash)
+
+    def decide(known: Suppression, origin: Origin) -> Collection[SuppressionFact]:
+        return delist(known, known.entries if names is None else names, origin, note=note)
+
+    return (await _change(ledger, empty, decide, by=by)).known
+
+
+async def _change(ledger: Ledger, empty: Suppression, decide: Decide, *, by: str) -> Changed:
+    cause, is_new = f"command:{uuid4()}", False
+
+    def decided(known: Suppression, now: datetime) -> Decision | None:
+        nonlocal is_new
+        facts = tuple(decide(known, Origin(now=now, cause=cause, by=by)))
+        is_new = bool(facts)
+        return Decision(facts=known.next(facts)) if facts else None
+
+    after = await ledger.change_suppression(empty, decided)
+    return Changed(after, is_new)
