@@ -9,6 +9,8 @@ LedgerError
 │   └── OutcomeUnknownError   the connection broke: it may or may not have committed
 ├── UnstorableError           the database refuses these very values
 ├── KeptError                 what was to be dropped must stay
+├── DraftMovedError           a template's draft is another by now
+├── NoSuchVersionError        a template never had this version
 ├── UntoldError               the outside did not take all that the log had to tell
 ├── UnknownTopicError         a fact of a release that this one does not know
 └── KeyUnavailableError       a data key cannot be opened with the keys that were given
@@ -67,6 +69,14 @@ class UnstorableError(LedgerError):
 
 class KeptError(LedgerError):
     """Something that was to be dropped must stay in the database; the message says why. It is tried again later."""
+
+
+class DraftMovedError(LedgerError):
+    """The draft of a template that was to be published is not the one that lies there now. Look at it again."""
+
+
+class NoSuchVersionError(LedgerError):
+    """A version of a template was named that it never had."""
 
 
 class UntoldError(LedgerError):

@@ -9,7 +9,7 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 
 from ledger import notification as n
-from ledger import operations, preferences, suppression
+from ledger import operations, preferences, suppression, template
 from ledger import recipient as r
 from ledger.errors import KeyUnavailableError, UnknownTopicError
 from ledger.keys import DataKey, Keyring
@@ -54,9 +54,18 @@ TOPICS: dict[str, type[n.Fact]] = {
     "recipient.erased": r.Erased,
     "operations.paused": operations.Paused,
     "operations.resumed": operations.Resumed,
+    "template.drafted": template.Drafted,
+    "template.published": template.Published,
+    "template.rolled_back": template.RolledBack,
 }
 
-StoredFact = n.NotificationFact | suppression.SuppressionFact | r.RecipientFact | operations.OperationsFact
+StoredFact = (
+    n.NotificationFact
+    | suppression.SuppressionFact
+    | r.RecipientFact
+    | operations.OperationsFact
+    | template.TemplateFact
+)
 F = TypeVar("F", bound=n.Fact)
 _OPEN = frozenset({Personal, r.Contact})
 _OF_NOTIFICATIONS = frozenset(get_args(n.NotificationFact))

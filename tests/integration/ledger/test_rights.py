@@ -16,6 +16,7 @@ KEPT = {
     "quota": {"DELETE"},
     "chain": set(),
     "recovery": set(),
+    "template_files": {"INSERT"},
     "archived_week": set(),
     "dropped_content": set(),
 }
@@ -42,6 +43,8 @@ FORBIDDEN = (
     "SELECT ledger.make_weeks_of('stored_events', 0, 0)",
     "SELECT ledger.border(now())",
     "UPDATE ledger.recovery SET head = 0",
+    "UPDATE ledger.template_files SET files = ''",
+    "DELETE FROM ledger.template_files",
     "UPDATE public.ledger_migration SET digest = ''",
     "CREATE TABLE ledger.mine ()",
     "CREATE TABLE public.mine ()",

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from ledger import notification as n
-from ledger import operations, preferences, recipient, suppression
+from ledger import operations, preferences, recipient, suppression, template
 from ledger.values import Category, Channel, Cost, DoubtPolicy, Lane, Personal
 
 STREAM = UUID("019e0000-0000-7000-8000-000000000001")
@@ -142,4 +142,20 @@ FACTS: dict[str, Any] = {
         **_ALL, pause=ATTEMPT, type="flash_sale", channel=Channel.SMS, provider="twilio", reason="wrong price"
     ),
     "operations.resumed": operations.Resumed(**_ALL, pause=ATTEMPT, reason="the price is right again"),
+    "template.drafted": template.Drafted(**_ALL, template="order_shipped", draft="0123456789abcdef"),
+    "template.published": template.Published(
+        **_ALL,
+        template="order_shipped",
+        draft="0123456789abcdef",
+        version="fedcba9876543210",
+        replaces="00ff00ff00ff00ff",
+        reason="a friendlier greeting",
+    ),
+    "template.rolled_back": template.RolledBack(
+        **_ALL,
+        template="order_shipped",
+        version="00ff00ff00ff00ff",
+        replaces="fedcba9876543210",
+        reason="the greeting was too friendly",
+    ),
 }
