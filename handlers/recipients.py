@@ -1,6 +1,6 @@
 """What somebody says of a recipient by a command: it is said now, and so holds over all that was said before."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -10,7 +10,8 @@ from ledger.decision import Decision
 from ledger.errors import LedgerError
 from ledger.ledger import Ledger
 from ledger.notification import Origin
-from ledger.recipient import ContactNews, DropReason, Facts, News, Recipient, drop_device, learn
+from ledger.preferences import PreferenceNews, said_before
+from ledger.recipient import ContactNews, DeviceNews, DropReason, Facts, News, Recipient, drop_device, learn
 
 
 class NoSuchDeviceError(LedgerError):
@@ -54,10 +55,17 @@ async def _change(ledger: Ledger, user_id: str, facts: Callable[[Recipient, Orig
 
 def _last(news: News, known: Recipient, now: datetime) -> News:
     """Return it as said after all that is known of the same: a publisher's clock may be ahead of ours."""
-    if isinstance(news, ContactNews):
-        said = [at for field, at in known.said_at.items() if field in news.values]
-    else:
-        # Behind the dropping, not with it: what registers as it is dropped stays dropped.
-        said = [at + timedelta.resolution for at in known.dropped.values()]
-        said += [device.said_at for device in known.devices]
-    return msgspec.structs.replace(news, said_at=max([now, *said]))
+    return msgspec.structs.replace(news, said_at=max([now, *_said(news, known)]))
+
+
+def _said(news: News, known: Recipient) -> Iterable[datetime]:
+    """Return the times from which on the news holds over what is known."""
+    match news:
+        case ContactNews():
+            return [at for field, at in known.said_at.items() if field in news.values]
+        case DeviceNews():
+            # Behind the dropping, not with it: what registers as it is dropped stays dropped.
+            dropped = [at + timedelta.resolution for at in known.dropped.values()]
+            return [*dropped, *(device.said_at for device in known.devices)]
+        case PreferenceNews():
+            return [at + timedelta.resolution for at in said_before(known.allows, news)]

@@ -11,7 +11,7 @@ from ledger import preferences
 from ledger.decision import NewFact
 from ledger.keys import Identity
 from ledger.notification import Fact, Origin
-from ledger.preferences import PreferenceFact, Preferences
+from ledger.preferences import PreferenceFact, PreferenceNews, Preferences
 from ledger.values import Channel, Personal, Redacted
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -247,14 +247,23 @@ class DeviceNews(msgspec.Struct, frozen=True):
     platform: Platform
 
 
-News = ContactNews | DeviceNews
+News = ContactNews | DeviceNews | PreferenceNews
 
 
 def learn(state: Recipient, news: News, origin: Origin, identity: Identity) -> Facts:
-    """Record what is news of it; nothing where it is known, or older than what is known."""
-    if isinstance(news, ContactNews):
-        return change_contact(state, news, origin, identity)
-    return register_device(state, news, origin, identity)
+    """Record what is news of it; nothing where it is known, or older than what is known.
+
+    What was said of a person before they were erased is forgotten with them, whenever it comes.
+    """
+    if state.erased_at is not None and news.said_at < state.erased_at:
+        return ()
+    match news:
+        case ContactNews():
+            return change_contact(state, news, origin, identity)
+        case DeviceNews():
+            return register_device(state, news, origin, identity)
+        case PreferenceNews():
+            return preferences.change(state.allows, news, origin, recipient=state.recipient)
 
 
 def change_contact(state: Recipient, news: ContactNews, origin: Origin, identity: Identity) -> Facts:

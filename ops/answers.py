@@ -13,6 +13,7 @@ from ledger.archive import Archive
 from ledger.errors import UnknownTopicError
 from ledger.ledger import Ledger
 from ledger.mapping import FactMapper
+from ledger.preferences import PreferenceNews
 from ledger.recipient import DeviceNews, News
 from ledger.set_aside import DeadLetter
 from ledger.store import Row
@@ -129,6 +130,9 @@ def of_news(news: News) -> dict[str, Any]:
     """Describe what a message says of a person, without personal data."""
     if isinstance(news, DeviceNews):
         return {"about": "device", "platform": news.platform.value}
+    if isinstance(news, PreferenceNews):
+        quiet = {} if news.quiet is msgspec.UNSET else {"quiet_hours": "given" if news.quiet else "cleared"}
+        return {"about": "preferences", "choices": len(news.choices), "consents": len(news.consents), **quiet}
     said = {field.value: "cleared" if value is None else "given" for field, value in news.values.items()}
     return {"about": "contact", **said}
 

@@ -4,8 +4,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from ledger.recipient import ContactNews, DeviceNews, Field, News, Platform
 from templates.envelope import Envelope, Fault
+from templates.preferences import Names, read_preferences
 from templates.shapes import SCALARS, Scalar, joined
 
 _SHAPES: Mapping[Field, Scalar] = {
@@ -23,6 +26,7 @@ _IN_PAYLOADS: Mapping[Field, str] = {
     Field.LOCALE: "locale",
     Field.TIME_ZONE: "timeZone",
 }
+_PREFERENCES = Names(choices="preferences", consents="consents", quiet_hours="quietHours")
 _ID, _FID = SCALARS["id"], SCALARS["fid"]
 _PLATFORM = Scalar(lambda value: isinstance(value, str) and value in set(Platform), f"must be {' or '.join(Platform)}")
 
@@ -30,7 +34,7 @@ _PLATFORM = Scalar(lambda value: isinstance(value, str) and value in set(Platfor
 def read(envelope: Envelope, faults: list[Fault]) -> News | None:
     """Return what a message says of a person; None for a message that is about none, or at fault."""
     reader = MESSAGES.get((envelope.message_type, envelope.version))
-    return reader(envelope.payload, envelope.timestamp, faults) if reader is not None else None
+    return reader(envelope, faults) if reader is not None else None
 
 
 def read_contact(
@@ -63,16 +67,30 @@ def read_device(
     return DeviceNews(user_id, said_at, address, Platform(platform)) if address and platform else None
 
 
-def _contact_changed(payload: dict[str, Any], said_at: datetime, faults: list[Fault]) -> News | None:
-    user_id = _required(payload, "userId", _ID, "payload", faults)
-    news = read_contact(payload, user_id or "", said_at, faults, names=_IN_PAYLOADS, path="payload")
+def _contact_changed(envelope: Envelope, faults: list[Fault]) -> News | None:
+    payload, user_id = envelope.payload, _user_in(envelope, faults)
+    news = read_contact(payload, user_id or "", envelope.timestamp, faults, names=_IN_PAYLOADS, path="payload")
     return news if user_id else None
 
 
-def _device_registered(payload: dict[str, Any], said_at: datetime, faults: list[Fault]) -> News | None:
-    user_id = _required(payload, "userId", _ID, "payload", faults)
-    news = read_device(payload, user_id or "", said_at, faults, path="payload")
+def _device_registered(envelope: Envelope, faults: list[Fault]) -> News | None:
+    user_id = _user_in(envelope, faults)
+    news = read_device(envelope.payload, user_id or "", envelope.timestamp, faults, path="payload")
     return news if user_id else None
+
+
+def _preferences_changed(envelope: Envelope, faults: list[Fault]) -> News | None:
+    payload, user_id = envelope.payload, _user_in(envelope, faults)
+    news = read_preferences(payload, user_id or "", envelope.timestamp, faults, names=_PREFERENCES, path="payload")
+    if news is None or user_id is None:
+        return None
+    # Where a person agreed to something is, unless the message knows better, who tells it.
+    consents = (msgspec.structs.replace(one, where=one.where or envelope.source) for one in news.consents)
+    return msgspec.structs.replace(news, consents=tuple(consents))
+
+
+def _user_in(envelope: Envelope, faults: list[Fault]) -> str | None:
+    return _required(envelope.payload, "userId", _ID, "payload", faults)
 
 
 def _required(values: Mapping[str, Any], name: str, shape: Scalar, path: str, faults: list[Fault]) -> str | None:
@@ -85,8 +103,9 @@ def _required(values: Mapping[str, Any], name: str, shape: Scalar, path: str, fa
 
 
 # (message type, version) -> how its payload is read.
-MESSAGES: Mapping[tuple[str, int], Callable[[dict[str, Any], datetime, list[Fault]], News | None]] = {
+MESSAGES: Mapping[tuple[str, int], Callable[[Envelope, list[Fault]], News | None]] = {
     ("UserContactChangedEvent", 1): _contact_changed,
     ("DeviceRegisteredEvent", 1): _device_registered,
+    ("UserPreferencesChangedEvent", 1): _preferences_changed,
 }
 TYPES = frozenset(message_type for message_type, _ in MESSAGES)

@@ -172,6 +172,11 @@ async def test_i18_a_message_about_a_person_that_is_tried_tells_what_it_speaks_o
     for message_type, payload, tells in (
         ("UserContactChangedEvent", contact, "about=contact email=given phone=cleared\n"),
         ("DeviceRegisteredEvent", {"userId": "ada", "fid": "fid-1", "platform": "web"}, "about=device platform=web\n"),
+        (
+            "UserPreferencesChangedEvent",
+            {"userId": "ada", "quietHours": None},
+            "about=preferences choices=0 consents=0 quiet_hours=cleared\n",
+        ),
     ):
         file.write_bytes(msgspec.json.encode({**message(), "messageType": message_type, "payload": payload}))
         assert await _said(service, "catalogue", "try", str(file)) == (0, tells)

@@ -128,14 +128,21 @@ FACTS: dict[str, Any] = {
     ),
     "recipient.preferences_changed": preferences.PreferencesChanged(
         **_ALL,
+        recipient="user:u-1",
         said_at=_LATER,
         choices=(preferences.Choice(Category.MARKETING, Channel.SMS, enabled=False),),
     ),
     "recipient.consent_changed": preferences.ConsentChanged(
-        **_ALL, said_at=_LATER, purpose="marketing", granted=True, wording="2031-05", where="checkout"
+        **_ALL,
+        recipient="user:u-1",
+        said_at=_LATER,
+        purpose="marketing",
+        granted=True,
+        wording="2031-05",
+        where="checkout",
     ),
     "recipient.quiet_hours_changed": preferences.QuietHoursChanged(
-        **_ALL, said_at=_LATER, quiet=preferences.QuietHours(time(22), time(7, 30))
+        **_ALL, recipient="user:u-1", said_at=_LATER, quiet=preferences.QuietHours(time(22), time(7, 30))
     ),
     "recipient.erased": recipient.Erased(**_ALL, reason="asked by letter"),
     "operations.paused": operations.Paused(
