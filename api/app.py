@@ -36,6 +36,7 @@ ROUTES = (
     notifications.get_history,
     notifications.get_content,
     notifications.post_release,
+    notifications.post_cancel,
     recipients.get_recipient,
     recipients.patch_recipient,
     recipients.post_device,

@@ -1,4 +1,4 @@
-"""/v1/notifications/{id}: one notification folded live, as of any moment, its history, its content, its release."""
+"""/v1/notifications/{id}: one notification as of any moment, its history and content, and what is decided by hand."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,11 +14,11 @@ from api import views
 from api.auth import Scope
 from api.disclosure import record_read
 from api.parameters import Parameters
-from api.problems import DELETED, MALFORMED, NEWER_RELEASE, NOT_FOUND, NOT_HELD, TOO_LARGE, ProblemError
+from api.problems import DELETED, MALFORMED, NEWER_RELEASE, NOT_FOUND, NOT_HELD, TOO_LARGE, TOO_LATE, ProblemError
 from api.reasons import reason_in
 from api.schemas import Moment, Why
 from api.services import Call, Services, services_of
-from handlers.hold import NoSuchNotificationError, NotHeldError, release
+from handlers.by_hand import NoSuchNotificationError, NotHeldError, TooLateError, cancel, release
 from handlers.waiting import waiting
 from ledger import old_weeks
 from ledger.errors import UnknownTopicError
@@ -150,6 +150,32 @@ async def post_release(request: Call, notification_id: FromPath[UUID]) -> views.
         raise ProblemError(NOT_FOUND, str(exc)) from None
     except NotHeldError as exc:
         raise ProblemError(NOT_HELD, str(exc)) from None
+    personal = _opened(after.state.requested.personal)
+    return views.notification(notification_id, after.state, personal, unmasked=False, operations=after.operations)
+
+
+@post(
+    "/v1/notifications/{notification_id:uuid}/cancel",
+    status_code=200,
+    scopes=[Scope.ACT],
+    tags=["notifications"],
+    summary="Call off what is still to come of a notification",
+    description="What has left may still arrive. Twice is the same as once; too late is 409, and says how it stands.",
+    body=Why,
+    problems=[MALFORMED, NOT_FOUND, TOO_LATE, TOO_LARGE, NEWER_RELEASE],
+)
+async def post_cancel(request: Call, notification_id: FromPath[UUID]) -> views.Notification:
+    Parameters.of_query(request.scope, known=()).done()
+    reason = reason_in(await request.body(), required=True)
+    services = services_of(request)
+    try:
+        called = await cancel(services.ledger, notification_id, by=f"api:{request.user.subject}", reason=reason)
+    except NoSuchNotificationError:
+        await _rows(services, notification_id)
+        raise ProblemError(TOO_LATE, "the notification is in the archive: nothing of it is still to come") from None
+    except TooLateError as exc:
+        raise ProblemError(TOO_LATE, str(exc)) from None
+    after = called.after
     personal = _opened(after.state.requested.personal)
     return views.notification(notification_id, after.state, personal, unmasked=False, operations=after.operations)
 

@@ -41,6 +41,7 @@ WRONG_METHOD = Kind("/problems/method-not-allowed", 405, "The resource does not 
 CONFLICT = Kind("/problems/conflict", 409, "The same key came with other content before")
 ALREADY_DECIDED = Kind("/problems/already-decided", 409, "Somebody has decided on it before")
 NOT_HELD = Kind("/problems/not-held", 409, "The notification waits for nobody's decision")
+TOO_LATE = Kind("/problems/too-late", 409, "Nothing of it is still to come")
 DELETED = Kind("/problems/deleted-by-retention", 410, "It was kept for its time, and deleted")
 TOO_LARGE = Kind("/problems/too-large", 413, "The body is too large")
 UNKNOWN_TYPE = Kind("/problems/unknown-type", 422, "The catalogue does not know this type")
@@ -59,6 +60,7 @@ KINDS = (
     CONFLICT,
     ALREADY_DECIDED,
     NOT_HELD,
+    TOO_LATE,
     DELETED,
     TOO_LARGE,
     UNKNOWN_TYPE,

@@ -42,6 +42,7 @@ class Event(StrEnum):
     SUPPRESSED = "suppressed"
     FAILED = "failed"
     EXPIRED = "expired"
+    CANCELLED = "cancelled"
     IN_DOUBT = "in_doubt"
     DELAYED = "delayed"
     DELIVERED = "delivered"
@@ -59,6 +60,7 @@ _TOLD: Mapping[type, tuple[MessageType, Event]] = {
     n.Suppressed: (MessageType.SUPPRESSED, Event.SUPPRESSED),
     n.Failed: (MessageType.FAILED, Event.FAILED),
     n.Expired: (MessageType.FAILED, Event.EXPIRED),
+    n.Cancelled: (MessageType.SUPPRESSED, Event.CANCELLED),
     n.FellBack: (MessageType.UPDATE, Event.FELL_BACK),
     n.AttemptInDoubt: (MessageType.UPDATE, Event.IN_DOUBT),
     n.Delayed: (MessageType.UPDATE, Event.DELAYED),
@@ -212,6 +214,9 @@ def _messages(rows: Iterable[Row], versions: Collection[int]) -> Iterator[Status
 
 def _message(row: Row, state: n.State, fact: n.NotificationFact) -> StatusMessage:
     message_type, event = _TOLD[type(fact)]
+    if isinstance(fact, n.Cancelled) and state.reached:
+        # It was sent before: only what would have followed was called off.
+        message_type = MessageType.UPDATE
     requested = state.requested
     attempt = _attempt(state, fact)
     told = Told(
@@ -266,6 +271,8 @@ def _reason(fact: n.NotificationFact) -> str | None:
             return fact.reason
         case n.Expired():
             return "expired"
+        case n.Cancelled():
+            return "cancelled"
         case n.AttemptInDoubt():
             return fact.doubt
         case _:

@@ -1,4 +1,4 @@
-"""Why something that is due has not been sent: our own waiting is no fact, so it is read from the working rows."""
+"""Why something has not been sent yet: our own waiting is no fact, so it is read from the working rows."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -16,8 +16,10 @@ from ledger.values import Channel, Lane
 
 
 class Why(StrEnum):
-    """What something due waits for."""
+    """What something waits for: for its time, or, though that has come, for something else."""
 
+    SCHEDULED = "scheduled"
+    DEFERRED = "deferred"
     PAUSED = "paused"
     BEING_HANDLED = "being_handled"
     PROVIDER_SHUT = "provider_shut"
@@ -30,11 +32,12 @@ class Why(StrEnum):
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """Why something that is due has not been sent, and until when at the longest; without `until` nobody can say.
+    """Why something has not been sent, and until when at the longest; without `until` nobody can say.
 
-    `paused`; `being_handled`: a process has it in hand; `provider_shut`: its breaker is open, or it asked for quiet;
-    `rate`: used up for this moment; `spend_cap`: of the day; `answer`: the provider is asked again; `trouble`: of ours,
-    see the logs; `unreadable`: by this release, or its person's key is missing; `turn`: others go first.
+    `scheduled`: it was asked for a later time; `deferred`: a rule lets it wait; `paused`; `being_handled`: a process
+    has it in hand; `provider_shut`: its breaker is open, or it asked for quiet; `rate`: used up for this moment;
+    `spend_cap`: of the day; `answer`: the provider is asked again; `trouble`: of ours, see the logs; `unreadable`: by
+    this release, or its person's key is missing; `turn`: others go first.
     """
 
     reason: Why
@@ -55,18 +58,30 @@ Reaching = Callable[[Channel, Lane], Awaitable[Reach]]
 async def waiting(
     ledger: Ledger, stream: UUID, state: State, *, operations: Operations, reach: Reaching
 ) -> Waiting | None:
-    """Say why it waits; None where nothing is due now, or ever."""
+    """Say why it waits; None where nothing is to be sent: a retry, a doubt and an answer have times of their own."""
     if next_due(state) is None:
         return None
     requested = state.requested
     async with ledger.store.connection() as connection:
         row = await agenda.standing(connection, stream)
-    if row is None or row.due_at > row.now:
+    if row is None:
         return None
+    if row.due_at > row.now:
+        return _by_time(state, row.now)
     may_be_sent = state.ended is None and not state.reached
     if may_be_sent and operations.holding(requested.type, requested.channel) is not None:
         return Waiting(reason=Why.PAUSED, until=None)
     return _by_row(row) or _by_reach(await reach(requested.channel, requested.lane), row.now)
+
+
+def _by_time(state: State, now: datetime) -> Waiting | None:
+    """Tell of what was never tried, because it is too early."""
+    if state.attempts or state.ended:
+        return None
+    if state.deferred_until is not None:
+        return Waiting(reason=Why.DEFERRED, until=state.deferred_until)
+    send_at = state.requested.send_at
+    return Waiting(reason=Why.SCHEDULED, until=send_at) if send_at is not None and send_at > now else None
 
 
 def _by_row(row: Standing) -> Waiting | None:

@@ -815,6 +815,20 @@ def release(state: State, reason: str, origin: Origin) -> Facts:
     return (Released(**origin.stamp(), reason=reason),)
 
 
+def cancel(state: State, reason: str, origin: Origin) -> Facts:
+    """Call off all that is still to come of it: attempts, further devices, another channel. What has left may arrive.
+
+    Nothing where nothing is to come, and so where it was cancelled before.
+    """
+    return (Cancelled(**origin.stamp(), reason=reason),) if _is_to_come(state) else ()
+
+
+def _is_to_come(state: State) -> bool:
+    """Whether an attempt, or a notification on another channel, may still begin."""
+    attempts = _open(state) or _wanting(state) or any(map(_doubtful, _lines(state)))
+    return bool(attempts and not state.ended) or _falls_back_at(state) is not None
+
+
 def falls_back(state: State, now: datetime) -> bool:
     """Whether it is time to tell the person on another channel."""
     at = _falls_back_at(state)

@@ -16,8 +16,8 @@ import msgspec
 import psycopg
 from click.core import ParameterSource
 
+from handlers.by_hand import cancel, release
 from handlers.dead_letters import DeadLetters
-from handlers.hold import release
 from handlers.spending import describe as describe_caps
 from ledger import agenda
 from ledger.errors import LedgerError
@@ -279,6 +279,15 @@ def release_(notification: UUID, reason: str) -> None:
     """Let a held notification be sent again."""
     _with_parts(lambda given: release(given.ledger, notification, by="cli", reason=reason))
     click.echo("released")
+
+
+@main.command("cancel")
+@click.argument("notification", type=click.UUID)
+@_REASON
+def cancel_(notification: UUID, reason: str) -> None:
+    """Call off what is still to come of a notification; what has left may still arrive."""
+    called = _with_parts(lambda given: cancel(given.ledger, notification, by="cli", reason=reason))
+    click.echo(f"{'cancelled' if called.is_new else 'cancelled already'}; it is {called.after.state.status}")
 
 
 def _selecting(command: Callable[..., None]) -> Callable[..., None]:

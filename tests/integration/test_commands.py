@@ -164,6 +164,22 @@ async def test_what_is_held_is_listed_and_released_at_a_terminal(service: Servic
     assert await _said(service, "held") == (0, "nothing\n")
 
 
+async def test_a_notification_is_cancelled_at_a_terminal_once_and_what_is_over_says_how_it_stands(
+    service: Service, database: Database
+):
+    async with running_ledger(database.url) as ledger:
+        waiting, over = [await in_doubt(ledger) for _ in range(2)]
+        await sent_again(ledger, over)
+    assert await _said(service, "cancel", str(waiting), "--reason", "a test") == (0, "cancelled; it is cancelled\n")
+    code, said = await _said(service, "cancel", str(waiting), "--reason", "again")
+    assert (code, said) == (0, "cancelled already; it is cancelled\n")
+    code, said = await _said(service, "cancel", str(over), "--reason", "late")
+    told = "Error: the notification is dispatched already: nothing of it is still to come\n"
+    assert (code, said) == (1, told)
+    code, said = await _said(service, "cancel", str(new_id()), "--reason", "unknown")
+    assert (code, said) == (1, "Error: there is no such notification\n")
+
+
 async def test_i18_a_message_about_a_person_that_is_tried_tells_what_it_speaks_of_and_no_value(
     service: Service, tmp_path: Path
 ):

@@ -23,14 +23,15 @@ from structlog.testing import capture_logs
 
 from handlers.metrics import Metrics
 from handlers.publish import OUTBOX, UNROUTED, Publish
-from handlers.status_messages import message_id
+from handlers.status_messages import StatusMessages, message_id
 from ledger import notification as n
 from ledger.follower import Follower, Parked, caught_up, parked, position
 from ledger.ledger import Ledger
 from ledger.notification import Origin
 from ledger.signals import Signals
+from ledger.status import Status
 from ledger.store import Encoded, connect
-from ledger.values import Accepted, InDoubt, Outcome, Refused, ReportKind
+from ledger.values import Accepted, Channel, Fallback, InDoubt, Outcome, Refused, ReportKind
 from ops.gauges import Gauges
 from projections.notification_log import NotificationLog
 from tests.acceptance.audit import count
@@ -56,6 +57,7 @@ TOLD = {
     "failed": ("NotificationFailed", "failed"),
     "expired": ("NotificationFailed", "expired"),
     "suppressed": ("NotificationSuppressed", "suppressed"),
+    "cancelled": ("NotificationSuppressed", "cancelled"),
     "attempt_in_doubt": ("NotificationDeliveryUpdate", "in_doubt"),
     **{kind.value: ("NotificationDeliveryUpdate", kind.value) for kind in EVERY_REPORT},
 }
@@ -155,6 +157,10 @@ async def expired(ledger: Ledger) -> None:
     await lives.decide(ledger, stream, late)
 
 
+async def cancelled(ledger: Ledger, stream: UUID) -> None:
+    await lives.decide(ledger, stream, lambda state, at: n.cancel(state, "she has called", at))
+
+
 async def test_i14_i18_a_listener_gets_exactly_what_the_document_says_in_the_order_of_the_log(
     ledger: Ledger, broker: Broker, relay: Relay, connection: AsyncConnection[Any]
 ):
@@ -162,6 +168,7 @@ async def test_i14_i18_a_listener_gets_exactly_what_the_document_says_in_the_ord
     await led(ledger, [TAKEN, *EVERY_REPORT], [InDoubt("read_timeout"), TAKEN], [Refused("MessageRejected")])
     await suppressed(ledger)
     await expired(ledger)
+    await cancelled(ledger, await lives.begin(ledger))
     expected = await told_by_the_log(connection)
     assert {event for _, _, event, _, _ in expected} == {event for _, event in TOLD.values()}
     async with relay.running(), listening(broker.url, QUEUE) as listener:
@@ -185,9 +192,22 @@ async def test_i14_i18_a_listener_gets_exactly_what_the_document_says_in_the_ord
     assert reasons == {
         "suppressed": "no_consent",
         "expired": "expired",
+        "cancelled": "cancelled",
         "failed": "refused: MessageRejected",
         "in_doubt": "read_timeout",
     }
+
+
+async def test_that_a_fallback_is_called_off_is_an_update_of_what_was_sent(ledger: Ledger):
+    stream = await lives.begin(ledger, fallback=Fallback(Channel.SMS, timedelta(minutes=15)))
+    attempt = await lives.start(ledger, stream)
+    await lives.settle(ledger, stream, attempt, TAKEN)
+    await cancelled(ledger, stream)
+    page = await StatusMessages(ledger.store).after(0, limit=10)
+    assert [(one.message_type, one.payload.event, one.payload.status) for one in page.messages] == [
+        ("NotificationSent", "dispatched", Status.DISPATCHED),
+        ("NotificationDeliveryUpdate", "cancelled", Status.DISPATCHED),
+    ]
 
 
 async def test_a_message_says_how_its_notification_stood_then_and_where_it_came_from(

@@ -38,3 +38,5 @@ async def test_a_notification_of_an_archived_week_answers_as_before_and_says_whe
     another = f"/v1/notifications/{Life(weeks_ago(20)).stream}"
     for url in (another, f"{another}/history", f"{another}/content"):
         assert (await service.client.get(url)).status_code == 404
+    late = await service.client.post(f"{path}/cancel", json={"reason": "she has called"})
+    assert (late.status_code, late.json()["type"]) == (409, "/problems/too-late")

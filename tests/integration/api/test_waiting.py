@@ -8,7 +8,11 @@ import psycopg
 import pytest
 
 from ledger import agenda
+from ledger import notification as n
 from ledger.agenda import WaitsFor
+from ledger.decision import Decision
+from ledger.ledger import Loaded
+from ledger.notification import Origin
 from providers.limits import Limits
 from tests.integration.api.conftest import Service
 from tests.integration.api.deliveries import posted, sent
@@ -82,6 +86,27 @@ async def test_what_is_paused_waits_for_the_end_of_that(service: Service):
     stream = await posted(service.client)
     await service.client.post("/v1/pauses", json={"channel": "email", "reason": "a test"})
     assert await waiting(service, stream) == {"reason": "paused", "until": None}
+
+
+async def test_what_is_scheduled_waits_for_its_time(service: Service):
+    later = (datetime.now(UTC) + SOON).isoformat()
+    wanted = {"type": "welcome", "recipient": {"email": "ada@sandbox.example"}, "send_at": later}
+    reply = await service.client.post("/v1/notifications", json=wanted)
+    stream = UUID(reply.json()["notifications"][0]["id"])
+    said = await waiting(service, stream)
+    assert (said["reason"], near(said["until"], datetime.fromisoformat(later))) == ("scheduled", True)
+
+
+async def test_what_a_rule_lets_wait_waits_for_the_end_of_that(service: Service):
+    stream = await posted(service.client)
+
+    def quiet(loaded: Loaded, now: datetime) -> Decision:
+        origin = Origin(now=now, cause="agenda", by="deliver")
+        return Decision(facts=loaded.next(n.defer(loaded.state, now + SOON, ("quiet_hours", "p", {}), origin)))
+
+    await service.ledger.change(stream, quiet)
+    said = await waiting(service, stream)
+    assert (said["reason"], near(said["until"], datetime.now(UTC) + SOON)) == ("deferred", True)
 
 
 async def test_what_is_not_due_waits_for_nothing(service: Service):

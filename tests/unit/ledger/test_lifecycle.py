@@ -1,5 +1,6 @@
 """Lives: whatever happens, every decided fact folds, the agenda's time always moves on, and every life ends."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -110,15 +111,20 @@ def test_i13_every_life_moves_on_at_its_due_time_and_ends(
 
 
 _KINDS = st.sampled_from(ReportKind)
+# What is decided without anything being given.
+_DECISIONS: dict[str, Callable[[n.State, n.Origin], n.Facts]] = {
+    "overdue": n.overdue,
+    "release": lambda state, at: n.release(state, "a test", at),
+    "cancel": lambda state, at: n.cancel(state, "a test", at),
+    "set_aside": lambda state, at: n.set_aside(state, 6, at),
+    "suppress": lambda state, at: n.suppress(state, ("r", "p", {}), at),
+    "give_up_rendering": lambda state, at: n.give_up_rendering(state, "c", at),
+}
 _ACTIONS = st.one_of(
     st.tuples(st.just("start"), st.none()),
     st.tuples(st.just("settle"), st.tuples(st.integers(1, 4), _OUTCOMES.filter(bool))),
     st.tuples(st.just("report"), st.tuples(st.integers(1, 4), _KINDS, st.integers(0, 30))),
-    st.tuples(st.just("overdue"), st.none()),
-    st.tuples(st.just("release"), st.none()),
-    st.tuples(st.just("set_aside"), st.none()),
-    st.tuples(st.just("suppress"), st.none()),
-    st.tuples(st.just("give_up_rendering"), st.none()),
+    st.tuples(st.sampled_from(sorted(_DECISIONS)), st.none()),
     st.tuples(st.just("pass"), st.integers(1, 1_000)),
 )
 
@@ -132,16 +138,8 @@ def _act(life: Life, action: tuple[str, object]) -> None:
         case ("report", (int(number), ReportKind() as kind, int(second))):
             report: Report = told(kind, f"{kind.value}-{second}", seconds=second)
             life.apply(n.report(life.state, UUID(int=number), report, life.origin()))
-        case ("overdue", _):
-            life.apply(n.overdue(life.state, life.origin()))
-        case ("release", _):
-            life.apply(n.release(life.state, "a test", life.origin()))
-        case ("set_aside", _):
-            life.apply(n.set_aside(life.state, 6, life.origin()))
-        case ("suppress", _):
-            life.apply(n.suppress(life.state, ("r", "p", {}), life.origin()))
-        case ("give_up_rendering", _):
-            life.apply(n.give_up_rendering(life.state, "c", life.origin()))
+        case (str(name), None):
+            life.apply(_DECISIONS[name](life.state, life.origin()))
         case ("pass", int(seconds)):
             life.now += timedelta(seconds=seconds)
 
