@@ -4,6 +4,7 @@ What lies there has its own hash for a name. So to write it twice is to write it
 do no harm, and what was read is known to be what was written.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -13,6 +14,7 @@ from uuid import UUID
 import msgspec
 import zstandard
 
+from ledger.chain import digest_of
 from ledger.errors import ArchiveUnavailableError
 from ledger.ids import is_standing, week_of
 from ledger.store import Row, Store
@@ -113,7 +115,11 @@ class Archive:
         except msgspec.DecodeError as exc:
             raise ArchiveUnavailableError("a manifest of the archive cannot be read") from exc
 
-    async def lines(self, part: Part) -> list[bytes]:
+    async def digests(self, part: Part) -> dict[int, bytes]:
+        """Read a part, and return the hash of each of its facts by its position. Raises ArchiveUnavailableError."""
+        return await asyncio.to_thread(_digests, await self._lines(part))
+
+    async def _lines(self, part: Part) -> list[bytes]:
         """Read a part, a line for each fact. Raises ArchiveUnavailableError when it is not what was written."""
         lines = zstandard.decompress(await self._read(part.name)).split(b"\n")[:-1]
         if len(lines) != part.facts:
@@ -128,7 +134,7 @@ class Archive:
             return []
         name, now = row
         parts = [one for one in (await self.manifest(name)).parts if one.first <= notification <= one.last]
-        return [fact for part in parts for fact in _of(notification, await self.lines(part), now)]
+        return [fact for part in parts for fact in _of(notification, await self._lines(part), now)]
 
     async def _read(self, name: str) -> bytes:
         body = await self.shelf.get(name)
@@ -145,6 +151,15 @@ def _of(notification: UUID, lines: Sequence[bytes], now: datetime) -> Iterator[R
         if line.startswith(beginning):
             fact = _decode(line)
             yield Row(fact.stream, fact.version, fact.topic, bytes(fact.state), fact.position, now)
+
+
+def _digests(lines: Sequence[bytes]) -> dict[int, bytes]:
+    return {
+        fact.position: digest_of(
+            fact.stream, fact.version, position=fact.position, topic=fact.topic, state=bytes(fact.state)
+        )
+        for fact in map(_decode, lines)
+    }
 
 
 _encode = msgspec.json.Encoder().encode

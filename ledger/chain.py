@@ -5,7 +5,8 @@ stored and computes the same by itself.
 """
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from bisect import bisect_left
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID
@@ -123,10 +124,44 @@ async def faults(
             if link is None:
                 yield _fault(week, "added", facts[0][0])
                 return
-            if hashlib.sha256(previous + b"".join(digest for _, digest in facts)).digest() != link.hash:
+            if _hash_of_link(previous, (digest for _, digest in facts)) != link.hash:
                 yield await _first_fault(connection, week, link, facts)
             previous = link.hash
             seen(len(facts))
+
+
+class Comparison:
+    """Compares facts that come in any order with the chain of their week.
+
+    A link is judged by the hash that is stored for the one before it, as soon as all of its facts are there: of those
+    that were recorded in the order of their streams, few are held at a time.
+    """
+
+    def __init__(self, chain: Sequence[Link]) -> None:
+        self._chain = chain
+        self._open: dict[int, dict[int, bytes]] = {number: {} for number in range(len(chain))}
+        self._has_more = False
+
+    def add(self, digests: Mapping[int, bytes]) -> None:
+        """Take the hashes of some more facts (see `digest_of`) by their positions."""
+        for position, digest in digests.items():
+            number = bisect_left(self._chain, position, key=lambda link: link.last)
+            facts = self._open.get(number)
+            if facts is None:
+                self._has_more = True
+                continue
+            facts[position] = digest
+            if len(facts) == self._chain[number].facts and self._is_sealed(number, facts):
+                del self._open[number]
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether what came is what was sealed, no fact less and none more."""
+        return not self._open and not self._has_more
+
+    def _is_sealed(self, number: int, facts: Mapping[int, bytes]) -> bool:
+        previous = self._chain[number - 1].hash if number else b""
+        return _hash_of_link(previous, (facts[position] for position in sorted(facts))) == self._chain[number].hash
 
 
 async def _hashed(connection: AsyncConnection[Any], week: str, upto: int) -> AsyncGenerator[_Hashed, None]:
@@ -184,6 +219,10 @@ def _place(entry: bytes) -> _Place:
 
 def _fault(week: str, what: str, place: _Place) -> Fault:
     return Fault(week, what, place.position, place.stream, place.version)
+
+
+def _hash_of_link(previous: bytes, digests: Iterable[bytes]) -> bytes:
+    return hashlib.sha256(previous + b"".join(digests)).digest()
 
 
 def digest_of(stream: UUID, version: int, *, position: int, topic: str, state: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Old weeks leave the database for the archive: nothing is lost on the way, and what is there still answers."""
 
 import asyncio
+import hashlib
 import json
 import signal
 import sys
@@ -179,11 +180,33 @@ async def test_i10_a_week_that_is_not_what_was_sealed_does_not_go_into_the_archi
     await long_ago.folded(old.ledger, old.database)
     long_ago.drop_contents(old.database, f"{weeks_ago(16):%Gw%V}")
     with psycopg.connect(old.database.superuser_url, autocommit=True) as connection:
-        connection.execute(f"UPDATE {TABLE} SET state = state || ' ' WHERE originator_id = %s", (old.lives[7].stream,))
+        altered = f"UPDATE {TABLE} SET state = %s WHERE originator_id = %s AND originator_version = 2"
+        connection.execute(altered, (b"{}", old.lives[7].stream))
     with pytest.raises(KeptError, match="not those that were sealed"):
         await old.archiving.archive()
     assert await old.in_database()
     assert await old.store.load(ids(younger)) == []
+
+
+@pytest.mark.parametrize("change", [(b"opened", b"0pened"), (b'"position":1', b'"position":9')])
+async def test_i10_verify_compares_each_archived_fact_with_what_was_sealed_whoever_wrote_the_archive(
+    old: Old, change: tuple[bytes, bytes]
+):
+    """Who may write the archive, and the row that names the manifest, leaves files that are whole."""
+    (manifest,) = await old.archiving.archive()
+    assert await old.faults() == {}
+    part, *others = manifest.parts
+    body = zstandard.decompress((old.folder / part.name).read_bytes()).replace(*change, 1)
+    other = zstandard.compress(body)
+    forged = msgspec.structs.replace(part, name=f"{WEEK}/{hashlib.sha256(other).hexdigest()}.jsonl.zst")
+    told = msgspec.structs.replace(manifest, parts=(forged, *others))
+    await Directory(old.folder).put(forged.name, other)
+    await Directory(old.folder).put(told.name, told.encoded)
+    with psycopg.connect(old.database.superuser_url, autocommit=True) as connection:
+        connection.execute("UPDATE ledger.archived_week SET manifest = %s", (told.name,))
+    assert (await old.faults())["archive"] == [
+        {"week": WEEK, "name": told.name, "what": "not of the facts that were sealed"}
+    ]
 
 
 async def test_verify_calls_nothing_missing_that_went_to_the_archive_while_it_was_at_another_week(old: Old):
