@@ -15,6 +15,7 @@ import structlog
 from prometheus_client import Counter
 
 from handlers.fallback import requested_instead
+from handlers.judging import judged
 from handlers.metrics import Metrics
 from handlers.receive import listed, suppressed
 from handlers.spending import DAY, Priced, Spending, day_of
@@ -23,19 +24,18 @@ from handlers.worker import Lease, give_back
 from ledger import notification
 from ledger.agenda import WaitsFor
 from ledger.decision import Decision, Guard, NewFact, SaidContent, Take
-from ledger.errors import KeyMissingError, LedgerError, Refusal, RefusedError, UnstorableError
+from ledger.errors import LedgerError, Refusal, RefusedError, UnstorableError
 from ledger.ids import notification_id
 from ledger.ledger import Ledger, Loaded, Person
-from ledger.notification import Attempt, AttemptFailed, Facts, Intent, Origin, State
+from ledger.notification import Attempt, AttemptFailed, Facts, Intent, Origin, Saw, State
 from ledger.policy import VERSION as POLICY_VERSION
-from ledger.policy import AllowList, Suppress, judge
+from ledger.policy import AllowList, Defer, Send, Suppress, Verdict
 from ledger.recipient import DropReason, drop_device
 from ledger.status import Evidence
 from ledger.suppression import Reason
-from ledger.values import Accepted, Answer, Channel, InDoubt, Outcome, Personal, Postponed, Refused
+from ledger.values import Accepted, Answer, Channel, InDoubt, Outcome, Postponed, Refused
 from providers.contract import Answers, Provider, Sending
 from providers.guard import Admission, Route, Token
-from templates.addresses import country_of
 from templates.rendering import Rendered, Renderer, RenderError
 
 SET_ASIDE_AFTER = 5
@@ -117,27 +117,13 @@ class Deliver:
         )
 
     async def _send_or_end(self, lease: Lease, loaded: Loaded, prepared: asyncio.Event) -> None:
-        requested = loaded.state.requested
-        personal = requested.personal
-        if not isinstance(personal, Personal):
-            raise KeyMissingError("the key of the person's data is not there")
-        person = loaded.person
-        country = country_of(person.address or "") if self.channel is Channel.SMS else None
-        verdict = judge(
-            requested,
-            person.address,
-            self._allowed,
-            loaded.suppression,
-            now=loaded.now(),
-            recipient=loaded.recipient,
-            country=country,
-        )
-        forbidden_by = verdict.rule if isinstance(verdict, Suppress) else None
-        _log.debug("judged", forbidden_by=forbidden_by, policy=POLICY_VERSION)
-        if isinstance(verdict, Suppress):
-            await self._suppress(lease, loaded, verdict)
+        verdict = judged(loaded, self._allowed, loaded.now())
+        _log.debug("judged", rule=None if isinstance(verdict, Send) else verdict.rule, policy=POLICY_VERSION)
+        if not isinstance(verdict, Send):
+            await self._obey(lease, loaded)
             return
-        named = msgspec.structs.replace(personal, name=person.name)
+        requested, person = loaded.state.requested, loaded.person
+        named = msgspec.structs.replace(loaded.personal, name=person.name)
         try:
             rendered = self._renderer.render(requested.template, self.channel, locale=person.locale, personal=named)
         except RenderError as exc:
@@ -147,12 +133,11 @@ class Deliver:
             return
         await self._attempt(lease, loaded, rendered, prepared)
 
-    async def _suppress(self, lease: Lease, loaded: Loaded, verdict: Suppress) -> None:
-        """Record what forbids it, unless the person is known otherwise by now: then it is due again at once."""
-        person, forbid = loaded.person, _forbidden(loaded.state, verdict)
+    async def _obey(self, lease: Lease, loaded: Loaded) -> None:
+        """Record what the rules say; where they say nothing by now, it is due again at once."""
 
         def decided(current: Loaded, now: datetime) -> Decision:
-            facts = forbid(current.state, _origin(now)) if current.person == person else ()
+            facts = _obeying(current.state, judged(current, self._allowed, now), _origin(now))
             return Decision(facts=current.next(facts), guards=_guards(current), settles=lease.owner)
 
         await self._append(loaded, decided)
@@ -290,13 +275,13 @@ class Deliver:
     def _intent(
         self, attempt: UUID, provider: Provider, rendered: Rendered, person: Person, *, priced: Priced | None
     ) -> Callable[[Loaded, datetime], Decision | None]:
-        """Return what decides on the intent: none where the address is suppressed by now, or where the person, for whom
-        this was rendered, is known otherwise: then it is due again at once, and goes where they are now.
+        """Return what decides on the intent: none where a rule has something against it by now, or where the person,
+        for whom this was rendered, is known otherwise: then it is due again at once, and goes where they are now.
         """
         digest = rendered.content.digest()
 
         def decide(loaded: Loaded, now: datetime) -> Decision | None:
-            if loaded.person != person or loaded.forbidden_by(now):
+            if loaded.person != person or not isinstance(judged(loaded, self._allowed, now), Send):
                 return None
             if self._is_paused(loaded) or provider.name in _paused_providers(loaded):
                 return None
@@ -311,6 +296,8 @@ class Deliver:
                 address=person.address if person.found else None,
                 others=person.others,
                 cost=priced.cost if priced else None,
+                policy=POLICY_VERSION,
+                saw=_saw(loaded),
             )
             facts = notification.start_attempt(loaded.state, intent, _origin(now))
             if not facts:
@@ -441,9 +428,10 @@ def _origin(now: datetime) -> Origin:
 
 def _free_since(loaded: Loaded) -> datetime:
     """Say since when nobody has wanted it to wait: from then on its way to the provider is ours."""
-    requested = loaded.state.requested
+    requested, deferred_until = loaded.state.requested, loaded.state.deferred_until
     resumed_at = loaded.operations.free_since(requested.type, requested.channel)
-    return max(at for at in (requested.recorded_at, requested.send_at, resumed_at) if at is not None)
+    times = (requested.recorded_at, requested.send_at, deferred_until, resumed_at)
+    return max(at for at in times if at is not None)
 
 
 def _answer_of(outcome: Outcome | Answer) -> str:
@@ -488,6 +476,12 @@ def _guards(loaded: Loaded) -> tuple[Guard, ...]:
     return tuple(Guard(known.stream, known.version) for known in read if known is not None)
 
 
+def _saw(loaded: Loaded) -> Saw:
+    """Return the versions that those guards name, for whoever asks later why it was sent."""
+    listed = loaded.suppression
+    return Saw(recipient=loaded.recipient.version, suppression=listed.version if listed is not None else 0)
+
+
 def _paused_providers(loaded: Loaded) -> frozenset[str]:
     return loaded.operations.stopped_providers(loaded.state.requested.type, loaded.state.requested.channel)
 
@@ -499,13 +493,18 @@ def _said(loaded: Loaded, rendered: Rendered, digest: bytes) -> tuple[SaidConten
     return (SaidContent(loaded.state.requested.retention, loaded.stream, digest, body, loaded.key),)
 
 
-def _forbidden(state: State, verdict: Suppress) -> Callable[[State, Origin], Facts]:
+def _obeying(state: State, verdict: Verdict, origin: Origin) -> Facts:
     """Return what a verdict decides: of several devices one is left out for what is wrong with it alone."""
     device = notification.turn(state)
-    if device is not None and verdict.rule in notification.OF_THE_ADDRESS:
-        return lambda state, at: notification.skip_device(state, device, verdict.rule, at)
-    said = (verdict.rule, POLICY_VERSION, verdict.inputs)
-    return lambda state, at: notification.suppress(state, said, at)
+    match verdict:
+        case Send():
+            return ()
+        case Defer(rule=rule, until=until, inputs=inputs):
+            return notification.defer(state, until, (rule, POLICY_VERSION, inputs), origin)
+        case Suppress(rule=rule) if device is not None and rule in notification.OF_THE_ADDRESS:
+            return notification.skip_device(state, device, rule, origin)
+        case Suppress(rule=rule, inputs=inputs):
+            return notification.suppress(state, (rule, POLICY_VERSION, inputs), origin)
 
 
 def _unusable(current: Loaded, attempt: UUID, outcome: Outcome, origin: Origin) -> tuple[NewFact, ...]:
@@ -517,7 +516,7 @@ def _unusable(current: Loaded, attempt: UUID, outcome: Outcome, origin: Origin) 
     if outcome.opted_out:
         return listed(current, attempt, Reason.OPT_OUT, origin)
     person, tried = current.recipient, current.state.attempt(attempt)
-    if person is None or tried is None or not outcome.suppresses:
+    if tried is None or not outcome.suppresses:
         return ()
     return person.next(drop_device(person, tried.address_hash, DropReason.UNREGISTERED, origin))
 

@@ -20,7 +20,15 @@ from ledger import notification as n
 from ledger import operations, suppression
 from ledger.clock import Clock
 from ledger.decision import AgendaRow, Decision, Guard, NewFact, Reference, SaidContent
-from ledger.errors import KeyUnavailableError, LedgerError, Refusal, RefusedError, UnknownTopicError, UnstorableError
+from ledger.errors import (
+    KeyMissingError,
+    KeyUnavailableError,
+    LedgerError,
+    Refusal,
+    RefusedError,
+    UnknownTopicError,
+    UnstorableError,
+)
 from ledger.group_commit import GroupCommit
 from ledger.ids import is_standing
 from ledger.keys import DataKey, Identity, Keyring, Keys
@@ -60,14 +68,14 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """A notification as it was read; `key` is its person's data key, None when that was destroyed.
 
-    `recipient` is what is known of its person, None where the notification needs nothing of it. `suppressions` are
-    those of the addresses that it was or may be sent to, by the address's hash. `operations` is what was paused.
+    `recipient` is what is known of its person. `suppressions` are those of the addresses that it was or may be sent to,
+    by the address's hash. `operations` is what was paused.
     """
 
     stream: UUID
     state: n.State
     key: DataKey | None
-    recipient: Recipient | None = None
+    recipient: Recipient
     suppressions: Mapping[str, Suppression]
     operations: Operations
     read_at: datetime
@@ -80,20 +88,28 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         personal = requested.personal if isinstance(requested.personal, Personal) else Personal()
         address, address_hash, found = personal.address, requested.address_hash or n.turn(self.state), False
         others: tuple[str, ...] = ()
-        if address is None and known is not None:
+        if address is None:
             usable = known.addresses(requested.channel)
             for one in [one for one in usable if address_hash in {None, one.address_hash}][:1]:
                 address, address_hash, found = one.address, one.address_hash, True
             others = tuple(other.address_hash for other in usable if other.address_hash != address_hash)
-        own_locale = known.locale if known is not None and requested.locale_assumed else None
+        own_locale = known.locale if requested.locale_assumed else None
         return Person(
             address=address,
             address_hash=address_hash,
             found=found,
-            name=personal.name or (known.contact.name if known is not None else None),
+            name=personal.name or known.contact.name,
             locale=own_locale or requested.locale,
             others=others,
         )
+
+    @property
+    def personal(self) -> Personal:
+        """What the message said of the person. Raises KeyMissingError where it cannot be read."""
+        personal = self.state.requested.personal
+        if not isinstance(personal, Personal):
+            raise KeyMissingError("the key of the person's data is not there")
+        return personal
 
     @property
     def suppression(self) -> Suppression | None:
@@ -181,8 +197,8 @@ class Ledger:
 
     async def recipient(self, user_id: str) -> Recipient:
         """Read what is known of a person; version 0 = nothing. Shares a query, as `load` does."""
-        found = await self._people.find(user_id)
-        return nobody(self.identity, user_id) if found is None else found
+        empty = nobody(self.identity, user_id)
+        return await self._people.find(empty.recipient) or empty
 
     async def suppression(self, stream: UUID) -> Suppression | None:
         """Read what is known of an address by its stream; None where nothing ever was listed there."""
@@ -400,15 +416,19 @@ def _loaded(
 ) -> Loaded | Exception:
     if isinstance(around, Exception):
         return around
-    first = rows[0]
+    first, key = rows[0], around.key
     try:
-        requested = unseal(state.requested, first.stream, topic=first.topic, key=around.key)
+        requested = unseal(state.requested, first.stream, topic=first.topic, key=key)
     except KeyUnavailableError as exc:
-        return exc
+        if not around.recipient.erased_version:
+            return exc
+        # It was sealed under the key that was destroyed; the one that is there belongs to what was asked for since.
+        key = None
+        requested = unseal(state.requested, first.stream, topic=first.topic, key=key)
     return Loaded(
         stream=first.stream,
         state=msgspec.structs.replace(state, requested=requested),
-        key=around.key,
+        key=key,
         recipient=around.recipient,
         suppressions=around.suppressions,
         operations=paused,

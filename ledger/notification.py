@@ -118,6 +118,13 @@ class RenderFailed(Fact, frozen=True, kw_only=True):
     template: str
 
 
+class Saw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The versions of what the policy looked at: the person's stream, and that of the suppressions of the address."""
+
+    recipient: int = 0
+    suppression: int = 0
+
+
 class AttemptStarted(Fact, frozen=True, kw_only=True):
     """A request may leave from now on (promise I5). `because`: first, retry, failover, next_device, resend_after_doubt;
     or restore: it stands for all that may have left since the moment that the database was restored to.
@@ -125,7 +132,8 @@ class AttemptStarted(Fact, frozen=True, kw_only=True):
     The first one of a push names the `others`: the person's further devices, by address hash, in the order of their
     turns. An address that the message did not give stands here, as it was read from the person's stream; `recipient`
     names the key that it is sealed under.
-    `cost` is an estimate by the price list of that moment.
+    `cost` is an estimate by the price list of that moment. `policy` is the version of the rules that had nothing
+    against it, and `saw` what they looked at.
     """
 
     attempt: UUID
@@ -138,6 +146,8 @@ class AttemptStarted(Fact, frozen=True, kw_only=True):
     personal: Personal | Redacted | bytes | None = None
     others: tuple[str, ...] = ()
     cost: Cost | None = None
+    policy: str = ""
+    saw: Saw = Saw()
 
 
 class DeviceSkipped(Fact, frozen=True, kw_only=True):
@@ -600,8 +610,8 @@ def suppress(state: State, verdict: tuple[str, str, dict[str, str]], origin: Ori
 
 
 def defer(state: State, until: datetime, verdict: tuple[str, str, dict[str, str]], origin: Origin) -> Facts:
-    """Record that a rule lets it wait until then; the verdict as for `suppress`. Only what was never tried waits."""
-    if not sendable(state, origin.now) or state.attempts or until <= origin.now:
+    """Record that a rule lets it wait until then; the verdict as for `suppress`."""
+    if not sendable(state, origin.now) or until <= origin.now:
         return ()
     rule, policy, inputs = verdict
     return (Deferred(**origin.stamp(), until=until, rule=rule, policy=policy, inputs=inputs),)
@@ -634,6 +644,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     address: str | None = None
     others: tuple[str, ...] = ()
     cost: Cost | None = None
+    policy: str = ""
+    saw: Saw = Saw()
 
 
 def start_attempt(state: State, intent: Intent, origin: Origin) -> Facts:
@@ -659,6 +671,8 @@ def start_attempt(state: State, intent: Intent, origin: Origin) -> Facts:
         personal=None if intent.address is None else Personal(address=intent.address),
         others=() if state.attempts else intent.others,
         cost=intent.cost,
+        policy=intent.policy,
+        saw=intent.saw,
     )
     return (started,) if state.rendered == intent.digest else (rendered, started)
 
@@ -1117,8 +1131,13 @@ def _wanting(state: State) -> list[tuple[datetime, str | None]]:
 
 def _again_at(state: State, line: _Line) -> datetime | None:
     """Say when the next attempt of a line may be started; None = there will be none."""
+    at = _wanted_at(state, line)
+    return at if at is None or state.deferred_until is None else max(at, state.deferred_until)
+
+
+def _wanted_at(state: State, line: _Line) -> datetime | None:
     if not state.attempts:
-        return state.deferred_until or state.requested.send_at or state.requested.recorded_at
+        return state.requested.send_at or state.requested.recorded_at
     if not line:
         return state.attempts[0].started_at
     last = line[-1]

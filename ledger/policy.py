@@ -1,15 +1,22 @@
-"""Whether a notification may be sent: pure rules in their order, each naming what it looked at."""
+"""Whether, and when, a notification may be sent: pure rules in one table, each naming what it looked at."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
 
+from ledger import quiet_hours
 from ledger.notification import Requested
 from ledger.recipient import Recipient
-from ledger.suppression import Entry, Suppression
-from ledger.values import Category, Channel
+from ledger.suppression import Suppression
+from ledger.values import Category, Channel, Lane, Redacted
 
-VERSION = "2026-11-22"
+# What a verdict was reached by: it is raised with each change of the table below, or of a rule in it.
+VERSION = "2026-11-23"
+# The purpose that marketing needs consent to, where its declaration names no other.
+MARKETING = "marketing"
+
+Inputs = dict[str, str]
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -17,13 +24,24 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Suppress(msgspec.Struct, frozen=True):
-    """A rule forbids it; `inputs` are what the rule looked at, by name."""
+    """A rule forbids it; `inputs` are what the rule looked at, by name.
+
+    `stream` and `version` are the fact that decided; of what nobody has said, the stream as it was read.
+    """
 
     rule: str
-    inputs: dict[str, str]
+    inputs: Inputs
 
 
-Verdict = Send | Suppress
+class Defer(msgspec.Struct, frozen=True):
+    """A rule lets it wait until then, when all of them look again; `inputs` as of Suppress."""
+
+    rule: str
+    until: datetime
+    inputs: Inputs
+
+
+Verdict = Send | Suppress | Defer
 
 
 class AllowList(msgspec.Struct, frozen=True):
@@ -45,52 +63,167 @@ class AllowList(msgspec.Struct, frozen=True):
         return "*" in self.countries or country in self.countries
 
 
-def judge(
-    requested: Requested,
-    address: str | None,
-    allowed: AllowList,
-    suppression: Suppression | None = None,
-    *,
-    now: datetime,
-    recipient: Recipient | None = None,
-    country: str | None = None,
-) -> Verdict:
-    """Apply the rules in their order; the first that forbids decides.
+class Considered(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the rules look at.
 
-    `suppression` is what is known of the address, `recipient` of the person, where that was asked; `country` is that of
-    a phone number.
+    `address` is where it would go, None where nobody knows; `suppression` is what is known of that address, `country`
+    (ISO 3166) that of a phone number.
     """
-    if not requested.template_version:
-        return Suppress("no_template", {"template": requested.template, "locale": requested.locale})
-    forbidding = suppression.against(requested.category, now) if suppression is not None else None
-    if suppression is not None and forbidding is not None:
-        return Suppress("suppressed_address", _evidence(suppression, forbidding))
-    if requested.category is Category.MARKETING:
-        return Suppress("no_consent", {"category": requested.category.value, "consent": "none recorded"})
-    if address is None:
-        return Suppress("no_usable_address", {"channel": requested.channel.value, **_read_of(recipient)})
-    if not allowed.allows(address):
-        return Suppress("not_allowed_here", {"address_hash": suppression.address_hash if suppression else ""})
-    return _judge_country(requested, allowed, country)
+
+    requested: Requested
+    recipient: Recipient
+    address: str | None
+    suppression: Suppression | None
+    country: str | None = None
+    allowed: AllowList
+    now: datetime
 
 
-def _judge_country(requested: Requested, allowed: AllowList, country: str | None) -> Verdict:
-    if requested.channel is Channel.SMS and not allowed.allows_country(country):
-        return Suppress("country_not_allowed", {"country": country or "none"})
-    return Send()
+class Finding(msgspec.Struct, frozen=True):
+    """What a rule found: with a time, that it must wait until then; else that it is not to be sent."""
+
+    inputs: Inputs
+    until: datetime | None = None
 
 
-def _read_of(recipient: Recipient | None) -> dict[str, str]:
-    """Say which version of the person's stream was looked at; nothing where the message names no user."""
-    return {} if recipient is None else {"stream": str(recipient.stream), "version": str(recipient.version)}
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule by the name that stands in the facts; what it says is the docstring of `look`.
+
+    A wish (`is_a_wish`) is what the person may choose: security messages go out all the same.
+    """
+
+    name: str
+    look: Callable[[Considered], Finding | None]
+    is_a_wish: bool = False
 
 
-def _evidence(suppression: Suppression, forbidding: Entry) -> dict[str, str]:
-    listed = forbidding.fact
+def _erased(it: Considered) -> Finding | None:
+    """The person was erased after it was asked for."""
+    requested, person = it.requested, it.recipient
+    if person.erased_at is None:
+        return None
+    if requested.recorded_at > person.erased_at and not isinstance(requested.personal, Redacted):
+        return None
+    erased = {"erased_at": person.erased_at.isoformat(), "stream": str(person.stream)}
+    return Finding({**erased, "version": str(person.erased_version)})
+
+
+def _no_template(it: Considered) -> Finding | None:
+    """Nobody has written the words for it."""
+    requested = it.requested
+    if requested.template_version:
+        return None
+    return Finding({"template": requested.template, "locale": requested.locale})
+
+
+def _suppressed_address(it: Considered) -> Finding | None:
+    """The address is on the suppression list, for everything or for this category."""
+    entry = it.suppression.against(it.requested.category, it.now) if it.suppression is not None else None
+    if entry is None or it.suppression is None:
+        return None
+    listed = entry.fact
     evidence = {
         "reason": listed.reason.value,
         "since": listed.recorded_at.isoformat(),
-        "stream": str(suppression.stream),
-        "version": str(forbidding.version),
+        "stream": str(it.suppression.stream),
+        "version": str(entry.version),
     }
-    return evidence if listed.notification is None else {**evidence, "notification": str(listed.notification)}
+    return Finding(evidence if listed.notification is None else {**evidence, "notification": str(listed.notification)})
+
+
+def _no_consent(it: Considered) -> Finding | None:
+    """It is for a purpose that the person has not agreed to, or no longer agrees to."""
+    requested = it.requested
+    purpose = requested.consent or (MARKETING if requested.category is Category.MARKETING else None)
+    consent = it.recipient.allows.consents.get(purpose or "")
+    if purpose is None or (consent is not None and consent.granted):
+        return None
+    if consent is None:
+        return Finding({"purpose": purpose, "consent": "none recorded", **_as_read(it.recipient)})
+    withdrawn = {"purpose": purpose, "consent": "withdrawn", "since": consent.said_at.isoformat()}
+    return Finding({**withdrawn, **_fact_of(it.recipient, consent.version)})
+
+
+def _opted_out(it: Considered) -> Finding | None:
+    """The person wants nothing of this category by this channel."""
+    category, channel = it.requested.category, it.requested.channel
+    choice = it.recipient.allows.choices.get((category, channel))
+    if choice is None or choice.enabled:
+        return None
+    unwanted = {"category": category.value, "channel": channel.value, "since": choice.said_at.isoformat()}
+    return Finding({**unwanted, **_fact_of(it.recipient, choice.version)})
+
+
+def _no_usable_address(it: Considered) -> Finding | None:
+    """Neither the message nor what is known of the person says where it could go."""
+    if it.address is not None:
+        return None
+    return Finding({"channel": it.requested.channel.value, **_as_read(it.recipient)})
+
+
+def _not_allowed_here(it: Considered) -> Finding | None:
+    """This installation may not write to that address (RECIPIENT_ALLOW_LIST)."""
+    if it.allowed.allows(it.address or ""):
+        return None
+    return Finding({"address_hash": it.suppression.address_hash if it.suppression is not None else ""})
+
+
+def _country_not_allowed(it: Considered) -> Finding | None:
+    """An SMS would go to a country that this installation may not write to (SMS_ALLOWED_COUNTRIES)."""
+    if it.requested.channel is not Channel.SMS or it.allowed.allows_country(it.country):
+        return None
+    return Finding({"country": it.country or "none"})
+
+
+def _quiet_hours(it: Considered) -> Finding | None:
+    """It can wait for the end of the hours in which the person wants to be left alone."""
+    requested, quiet = it.requested, it.recipient.allows.quiet
+    if not requested.quiet_hours or requested.lane is Lane.URGENT or quiet is None or quiet.hours is None:
+        return None
+    zone = it.recipient.time_zone or quiet_hours.ELSEWHERE
+    until = quiet_hours.end(quiet.hours, zone, it.now)
+    if until is None:
+        return None
+    hours = f"{quiet.hours.start:%H:%M}-{quiet.hours.end:%H:%M}"
+    inputs = {"hours": hours, "time_zone": zone, **_fact_of(it.recipient, quiet.version)}
+    return Finding({**inputs, "until": until.isoformat()}, until)
+
+
+def _as_read(person: Recipient) -> Inputs:
+    """Say which version of the person's stream lacks what would be needed."""
+    return _fact_of(person, person.version)
+
+
+def _fact_of(person: Recipient, version: int) -> Inputs:
+    return {"stream": str(person.stream), "version": str(version)}
+
+
+# In their order; the first that finds something decides. What lets it wait comes last: who is not to get it at all
+# is told so at once.
+RULES = (
+    Rule(name="erased", look=_erased),
+    Rule(name="no_template", look=_no_template),
+    Rule(name="suppressed_address", look=_suppressed_address),
+    Rule(name="no_consent", look=_no_consent, is_a_wish=True),
+    Rule(name="opted_out", look=_opted_out, is_a_wish=True),
+    Rule(name="no_usable_address", look=_no_usable_address),
+    Rule(name="not_allowed_here", look=_not_allowed_here),
+    Rule(name="country_not_allowed", look=_country_not_allowed),
+    Rule(name="quiet_hours", look=_quiet_hours, is_a_wish=True),
+)
+
+
+def judge(it: Considered) -> Verdict:
+    """Apply the rules in their order; the first that finds something decides."""
+    is_security = it.requested.category is Category.SECURITY
+    for rule in RULES:
+        found = None if rule.is_a_wish and is_security else rule.look(it)
+        if found is not None:
+            return _verdict(rule.name, found)
+    return Send()
+
+
+def _verdict(rule: str, found: Finding) -> Verdict:
+    if found.until is not None:
+        return Defer(rule, found.until, found.inputs)
+    return Suppress(rule, found.inputs)

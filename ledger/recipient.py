@@ -166,7 +166,15 @@ def stream_of(identity: Identity, user_id: str) -> UUID:
 
 def nobody(identity: Identity, user_id: str) -> Recipient:
     """Return a person of whom nothing is known."""
-    return Recipient(stream=stream_of(identity, user_id), recipient=identity.recipient(user_id, None))
+    return nobody_named(identity, identity.recipient(user_id, None))
+
+
+def nobody_named(identity: Identity, recipient: str) -> Recipient:
+    """Return a person of whom nothing is known, by the name of their data key: a user, or whoever has an address."""
+    kind, _, name = recipient.partition(":")
+    is_user = kind == "user"
+    stream = stream_of(identity, name) if is_user else identity.standing_stream("recipient_by_address", name)
+    return Recipient(stream=stream, recipient=recipient)
 
 
 def fold(state: Recipient, facts: Iterable[RecipientFact]) -> Recipient:

@@ -29,12 +29,12 @@ _Lists = dict[tuple[str, str], s.Suppression | Exception]
 class Around(msgspec.Struct, frozen=True):
     """What was read beside one notification.
 
-    `key` is None when it was destroyed, `recipient` where nothing of the person is asked for; `suppressions` are those
-    of every address that it was or may be sent to, by the address's hash.
+    `key` is None when it was destroyed; `suppressions` are those of every address that it was or may be sent to, by the
+    address's hash.
     """
 
     key: DataKey | None
-    recipient: r.Recipient | None
+    recipient: r.Recipient
     suppressions: Mapping[str, s.Suppression]
 
 
@@ -51,23 +51,24 @@ class Surroundings:
 
     async def of(self, states: Sequence[n.State]) -> list[Around | Exception]:
         """Read what lies around each; what cannot be read is the error of those that it belongs to."""
-        users = {user for state in states if (user := _asked_for(state)) is not None}
+        empty = self._nobody({state.requested.recipient for state in states})
         lists = self._nothing_listed((state, _named(state)) for state in states)
         keys, rows = await asyncio.gather(
-            self.keys_of({state.requested.recipient for state in states}),
-            self._rows([*map(self._person, users), *_streams(lists)]),
+            self.keys_of(empty), self._rows([*(one.stream for one in empty.values()), *_streams(lists)])
         )
-        people = {user: self._recipient(user, rows, keys) for user in users}
-        found = self._nothing_listed((state, _found(state, people)) for state in states) if people else {}
+        people = {name: self._known(nobody, rows, keys) for name, nobody in empty.items()}
+        found = self._nothing_listed((state, _found(state, people)) for state in states)
         rows |= await self._rows(_streams({name: found[name] for name in found.keys() - lists.keys()}))
         lists = {name: self._filled(known, rows) for name, known in (found | lists).items()}
         return [_around(state, keys, people, lists) for state in states]
 
-    async def people(self, users: Collection[str]) -> dict[str, r.Recipient | Exception]:
-        """Read what is known of some people; of those nobody has spoken of, that nothing is."""
-        names = {self._identity.recipient(user, None) for user in users}
-        keys, rows = await asyncio.gather(self.keys_of(names), self._rows([self._person(user) for user in users]))
-        return {user: self._recipient(user, rows, keys) for user in users}
+    async def people(self, names: Collection[str]) -> dict[str, r.Recipient | Exception]:
+        """Read what is known of some people, by the names of their keys; of those nobody has spoken of, that nothing
+        is.
+        """
+        empty = self._nobody(names)
+        keys, rows = await asyncio.gather(self.keys_of(names), self._rows([one.stream for one in empty.values()]))
+        return {name: self._known(nobody, rows, keys) for name, nobody in empty.items()}
 
     async def suppression(self, stream: UUID) -> s.Suppression | None:
         """Read what is known of an address by its stream; None where that holds nothing of the kind."""
@@ -97,8 +98,8 @@ class Surroundings:
                 rows[row.stream].append(row)
         return rows
 
-    def _person(self, user: str) -> UUID:
-        return r.stream_of(self._identity, user)
+    def _nobody(self, names: Iterable[str]) -> dict[str, r.Recipient]:
+        return {name: r.nobody_named(self._identity, name) for name in names}
 
     def _nothing_listed(self, addresses: Iterable[tuple[n.State, Iterable[str]]]) -> _Lists:
         """Return the suppressions of some addresses before anything is read of them."""
@@ -110,19 +111,25 @@ class Surroundings:
                     empty[channel.value, address_hash] = s.nothing(self._identity, channel, address_hash)
         return empty
 
-    def _recipient(self, user: str, rows: Mapping[UUID, Sequence[Row]], keys: KeysRead) -> r.Recipient | Exception:
-        empty = r.nobody(self._identity, user)
+    def _known(self, empty: r.Recipient, rows: Mapping[UUID, Sequence[Row]], keys: KeysRead) -> r.Recipient | Exception:
         key = keys.get(empty.recipient)
         if isinstance(key, KeyUnavailableError):
             return key
         try:
-            return r.fold(empty, [self._opened(row, key) for row in rows.get(empty.stream, ())])
+            return r.fold(empty, self._opened(rows.get(empty.stream, ()), key))
         except UNREADABLE as exc:
             return exc
 
-    def _opened(self, row: Row, key: DataKey | None) -> r.RecipientFact:
-        fact = cast("r.RecipientFact", self._mapper.decode(row.topic, row.state))
-        return unseal(fact, row.stream, version=row.version, topic=row.topic, key=key)
+    def _opened(self, rows: Sequence[Row], key: DataKey | None) -> list[r.RecipientFact]:
+        """Open what was said since the person was erased last: what was said before was sealed under another key."""
+        facts = [cast("r.RecipientFact", self._mapper.decode(row.topic, row.state)) for row in rows]
+        erased = max(
+            (row.version for row, fact in zip(rows, facts, strict=True) if isinstance(fact, r.Erased)), default=0
+        )
+        return [
+            unseal(fact, row.stream, version=row.version, topic=row.topic, key=key if row.version > erased else None)
+            for row, fact in zip(rows, facts, strict=True)
+        ]
 
     def _filled(
         self, empty: s.Suppression | Exception, rows: Mapping[UUID, Sequence[Row]]
@@ -140,18 +147,6 @@ def _streams(lists: _Lists) -> list[UUID]:
     return [known.stream for known in lists.values() if isinstance(known, s.Suppression)]
 
 
-def _asked_for(state: n.State) -> str | None:
-    """Return the user whose stream a notification needs: its message gave no address or no language, or it is a push.
-
-    What has reached its provider needs nothing more; only a push may have further devices to go to.
-    """
-    asked = state.requested
-    is_push = asked.channel is Channel.PUSH
-    if not (is_push or asked.address_hash is None or asked.locale_assumed):
-        return None
-    return None if state.ended or (state.reached and not is_push) else asked.user_id
-
-
 def _named(state: n.State) -> set[str]:
     """Return the addresses that the notification itself names, and those that it was sent to, by their hashes."""
     hashes = {attempt.address_hash for attempt in state.attempts}
@@ -161,25 +156,26 @@ def _named(state: n.State) -> set[str]:
 
 
 def _found(state: n.State, people: People) -> Iterable[str]:
-    """Return the addresses that the person's stream gives, where the message gave none."""
-    if state.requested.address_hash is not None:
+    """Return the addresses that the person's stream gives, where the message gave none.
+
+    What has reached its provider needs nothing more; only a push may have further devices to go to.
+    """
+    asked = state.requested
+    person = people[asked.recipient]
+    is_on_its_way = state.ended or (state.reached and asked.channel is not Channel.PUSH)
+    if asked.address_hash is not None or is_on_its_way or not isinstance(person, r.Recipient):
         return ()
-    person = people.get(state.requested.user_id or "")
-    if not isinstance(person, r.Recipient):
-        return ()
-    return [address.address_hash for address in person.addresses(state.requested.channel)]
+    return [address.address_hash for address in person.addresses(asked.channel)]
 
 
 def _around(state: n.State, keys: KeysRead, people: People, lists: _Lists) -> Around | Exception:
-    key = keys.get(state.requested.recipient)
-    user = _asked_for(state)
-    person = None if user is None else people[user]
+    key, person = keys.get(state.requested.recipient), people[state.requested.recipient]
     if isinstance(key, Exception):
         return key
     if isinstance(person, Exception):
         return person
     suppressions: dict[str, s.Suppression] = {}
-    for address_hash in (*_named(state), *(() if user is None else _found(state, people))):
+    for address_hash in (*_named(state), *_found(state, people)):
         known = lists[state.requested.channel.value, address_hash]
         if isinstance(known, Exception):
             return known

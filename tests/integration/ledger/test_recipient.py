@@ -116,7 +116,6 @@ async def start(ledger: Ledger, known: Loaded, attempt: UUID) -> Loaded:
             address=person.address,
         )
         facts = n.start_attempt(current.state, intent, Origin(now=at, cause="agenda", by="deliver"))
-        assert current.recipient is not None
         guard = Guard(current.recipient.stream, current.recipient.version)
         return Decision(facts=current.next(facts), guards=(guard,))
 
@@ -163,7 +162,6 @@ async def test_a_message_without_an_address_goes_where_the_person_is_known_to_be
 async def test_what_the_message_says_goes_before_what_is_known(ledger: Ledger):
     await tell(ledger, email=ADA, locale="de")
     given = await requested(ledger, address=EVA, locale="fr")
-    assert given.recipient is None
     assert (given.person.address, given.person.found, given.person.locale) == (EVA, False, "fr")
     without_language = await requested(ledger, address=EVA, locale="en", locale_assumed=True)
     assert (without_language.person.address, without_language.person.locale) == (EVA, "de")
@@ -174,7 +172,6 @@ async def test_a_channel_that_nothing_is_known_of_has_no_address(ledger: Ledger)
     for channel in (Channel.SMS, Channel.PUSH):
         one = await requested(ledger, channel=channel)
         assert (one.person.address, one.suppression) == (None, None)
-        assert one.recipient is not None
 
 
 async def test_a_push_goes_to_the_device_that_registered_last(ledger: Ledger):
@@ -209,7 +206,6 @@ async def test_i07_a_contact_that_changes_after_we_read_refuses_the_intent(ledge
 
 async def test_i07_an_address_that_becomes_known_after_we_read_refuses_what_was_decided_without_it(ledger: Ledger):
     waiting = await requested(ledger)
-    assert waiting.recipient is not None
     assert waiting.recipient.version == 0
     await tell(ledger, email=ADA)
     with pytest.raises(RefusedError) as caught:
@@ -286,7 +282,6 @@ async def test_a_device_is_dropped_in_the_decision_of_the_notification_that_foun
     one = await requested(ledger, channel=Channel.PUSH)
 
     def decide(current: Loaded, at: datetime) -> Decision:
-        assert current.recipient is not None
         origin = Origin(now=at, cause="agenda", by="fcm")
         gone = drop_device(current.recipient, IDENTITY.device_hash("fid-1"), DropReason.UNREGISTERED, origin)
         failed = (n.Failed(**origin.stamp(), reason="refused: unregistered"),)

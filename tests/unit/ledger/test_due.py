@@ -176,3 +176,42 @@ def test_a_late_reply_of_a_dropped_doubt_is_still_recorded():
     state = then(in_doubt(doubt=DoubtPolicy.DROP), n.overdue(in_doubt(doubt=DoubtPolicy.DROP), origin(901)))
     assert settled(state, Accepted("ref-1"), seconds=902).status is Status.DISPATCHED
     assert settled(state, InDoubt("reset"), seconds=902) == state
+
+
+QUIET = ("quiet_hours", "2026-11-23", {"hours": "22:00-07:00"})
+
+
+def test_what_a_rule_lets_wait_is_due_again_then_and_not_before():
+    state = given(requested())
+    (deferred,) = facts = n.defer(state, at(100), QUIET, origin(5))
+    assert deferred == n.Deferred(
+        **origin(5).stamp(), until=at(100), rule="quiet_hours", policy="2026-11-23", inputs={"hours": "22:00-07:00"}
+    )
+    waiting = then(state, facts)
+    assert waiting.status is Status.DEFERRED
+    assert n.next_due(waiting) == n.Due(at(100), Channel.EMAIL, Lane.NORMAL)
+    assert [n.sendable(waiting, at(second)) for second in (99, 100)] == [False, True]
+    assert n.defer(waiting, at(200), QUIET, origin(50)) == ()
+    assert n.next_due(then(waiting, n.defer(waiting, at(200), QUIET, origin(100)))) == n.Due(
+        at(200), Channel.EMAIL, Lane.NORMAL
+    )
+
+
+def test_waiting_until_a_time_that_has_come_is_no_news():
+    assert n.defer(given(requested()), at(5), QUIET, origin(5)) == ()
+
+
+def test_a_retry_that_falls_into_quiet_hours_waits_for_their_end():
+    refused = settled(sending(), Postponed("throttled"))
+    retry_at = n.next_due(refused)
+    assert retry_at is not None
+    waiting = then(refused, n.defer(refused, at(3600), QUIET, n.Origin(now=retry_at.at, cause="clock", by="test")))
+    assert n.next_due(waiting) == n.Due(at(3600), Channel.EMAIL, Lane.NORMAL)
+    assert waiting.status is Status.DEFERRED
+
+
+def test_what_would_wait_beyond_its_expiry_expires():
+    state = given(requested(expires_at=at(60)))
+    waiting = then(state, n.defer(state, at(100), QUIET, origin(5)))
+    assert n.next_due(waiting) == n.Due(at(60), Channel.EMAIL, Lane.NORMAL)
+    assert types(n.overdue(waiting, origin(60))) == [n.Expired]

@@ -4,8 +4,10 @@ from collections import Counter
 
 import pytest
 
+from ledger.keys import Identity
 from ledger.notification import Requested, Source, request
-from ledger.policy import AllowList, Send, Suppress, Verdict, judge
+from ledger.policy import AllowList, Considered, Send, Suppress, Verdict, judge
+from ledger.recipient import nobody_named
 from ledger.values import CONTENT_OF, Channel, Wanted
 from templates.addresses import country_of, is_email, is_phone
 from templates.catalogue import Catalogue, load
@@ -57,8 +59,16 @@ def judged(wanted: Wanted) -> Verdict:
     (requested,) = request(wanted, Source(source="test"), origin(), recipient="user:u-1", address_hash=None)
     assert isinstance(requested, Requested)
     address = wanted.personal.address or "cHJvYmFibHkgYW4gaWQgZ3"
-    country = country_of(address) if wanted.channel is Channel.SMS else None
-    return judge(requested, address, BRITISH, now=NOW, country=country)
+    considered = Considered(
+        requested=requested,
+        recipient=nobody_named(Identity(bytes(32)), "user:u-1"),
+        address=address,
+        suppression=None,
+        country=country_of(address) if wanted.channel is Channel.SMS else None,
+        allowed=BRITISH,
+        now=NOW,
+    )
+    return judge(considered)
 
 
 def test_all_seventeen_are_looked_at():

@@ -1,0 +1,29 @@
+"""What the policy makes of a notification as it was read."""
+
+from datetime import datetime
+
+from ledger.ledger import Loaded
+from ledger.policy import AllowList, Considered, Verdict, judge
+from ledger.values import Channel
+from templates.addresses import country_of
+
+
+def judged(loaded: Loaded, allowed: AllowList, now: datetime) -> Verdict:
+    """Apply the policy to a notification, its person and the address that it goes to.
+
+    Raises KeyMissingError where nobody can read what the message said, and no erasure is why.
+    """
+    if not loaded.recipient.erased_version:
+        _ = loaded.personal
+    person, requested = loaded.person, loaded.state.requested
+    is_sms = requested.channel is Channel.SMS
+    considered = Considered(
+        requested=requested,
+        recipient=loaded.recipient,
+        address=person.address,
+        suppression=loaded.suppressions.get(person.address_hash or ""),
+        country=country_of(person.address or "") if is_sms else None,
+        allowed=allowed,
+        now=now,
+    )
+    return judge(considered)
