@@ -1,26 +1,16 @@
-"""How money, days, moments and links are written: the filters of the templates."""
+"""How each language writes money, numbers, days and moments, and which links are let through."""
 
-from datetime import date
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from types import MappingProxyType
+
+import msgspec
 
 from templates.envelope import read_time
 from templates.shapes import decimal_of, is_link
 
 _SYMBOLS = {"GBP": "£", "EUR": "€", "USD": "$"}
-_MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
 # ISO 4217 minor units; every other currency has two.
 _MINOR_UNITS = dict.fromkeys(("CLP", "ISK", "JPY", "KRW", "PYG", "UGX", "VND", "XAF", "XOF", "XPF"), 0) | dict.fromkeys(
     ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3
@@ -31,31 +21,130 @@ class UnsafeLinkError(ValueError):
     """A link is not an http or https URL: it is not put into a mail."""
 
 
-def money(amount: float | str, currency: str) -> str:
-    """Write an amount with its ISO 4217 code: `£27.00`, `-€1,234.50`, `27.00 CHF`. Raises ValueError."""
-    value = decimal_of(amount)
-    places = _MINOR_UNITS.get(currency, 2)
-    digits = f"{abs(value).quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP):,f}"
-    sign = "-" if value < 0 else ""
-    symbol = _SYMBOLS.get(currency)
-    return f"{sign}{symbol}{digits}" if symbol else f"{sign}{digits} {currency}"
+class Language(msgspec.Struct, frozen=True, kw_only=True):
+    """How one language writes.
+
+    `thousands` and `point` stand in numbers; `amount` is how a number and a currency's symbol go together; `first` is
+    how the first of a month is counted; `at` joins a day and a time.
+    """
+
+    thousands: str
+    point: str
+    amount: str
+    code: str
+    percentage: str
+    months: tuple[str, ...]
+    first: str
+    at: str
+
+    def money(self, amount: float | str, currency: str) -> str:
+        """Write an amount with its symbol, else its ISO 4217 code: `£27.00`, `27.00 CHF`. Raises ValueError."""
+        value = decimal_of(amount)
+        places = Decimal(1).scaleb(-_MINOR_UNITS.get(currency, 2))
+        digits = self._digits(abs(value).quantize(places, rounding=ROUND_HALF_UP))
+        symbol = _SYMBOLS.get(currency)
+        written = (self.amount if symbol else self.code).format(digits, symbol or currency)
+        return f"-{written}" if value < 0 else written
+
+    def number(self, value: float | str) -> str:
+        """Write a number with as many places as it has: `1,234.5`. Raises ValueError."""
+        read = decimal_of(value)
+        return self._digits(read.quantize(Decimal(1)) if read == read.to_integral_value() else read.normalize())
+
+    def percent(self, value: float | str) -> str:
+        """Write a share of a hundred: `20%`. Raises ValueError."""
+        return self.percentage.format(self.number(value))
+
+    def day(self, value: str) -> str:
+        """Write an ISO 8601 date as `24 November 2026`. Raises ValueError."""
+        return self._day(date.fromisoformat(value))
+
+    def moment(self, value: str) -> str:
+        """Write an ISO 8601 time with an offset as `24 November 2026, 23:59 UTC`. Raises ValueError."""
+        read = read_time(value)
+        if read is None:
+            raise ValueError("not a time with an offset")
+        return self._moment(read)
+
+    @property
+    def filters(self) -> dict[str, Callable[..., str]]:
+        """Its ways of writing by the names that templates know them by."""
+        return {
+            "money": self.money,
+            "number": self.number,
+            "percent": self.percent,
+            "day": self.day,
+            "moment": self.moment,
+            "link": link,
+        }
+
+    def _digits(self, value: Decimal) -> str:
+        return f"{value:,f}".translate({ord(","): self.thousands, ord("."): self.point})
+
+    def _day(self, value: date) -> str:
+        return f"{self.first if value.day == 1 else value.day} {self.months[value.month - 1]} {value.year}"
+
+    def _moment(self, value: datetime) -> str:
+        return f"{self._day(value)}{self.at.format(value)}"
 
 
-def day(value: str) -> str:
-    """Write an ISO 8601 date as `24 November 2026`. Raises ValueError."""
-    return _day(date.fromisoformat(value))
+# What must not be parted at the end of a line is held together by a no-break space; where no mail is written, it
+# becomes a plain one.
+LANGUAGES: Mapping[str, Language] = MappingProxyType(
+    {
+        "en": Language(
+            thousands=",",
+            point=".",
+            amount="{1}{0}",
+            code="{0} {1}",
+            percentage="{0}%",
+            months=(
+                "January",
+                "February",
+                "March",
+                "April",
+                "May",
+                "June",
+                "July",
+                "August",
+                "September",
+                "October",
+                "November",
+                "December",
+            ),
+            first="1",
+            at=", {0:%H:%M} UTC",
+        ),
+        "fr": Language(
+            thousands="\N{NO-BREAK SPACE}",
+            point=",",
+            amount="{0}\N{NO-BREAK SPACE}{1}",
+            code="{0}\N{NO-BREAK SPACE}{1}",
+            percentage="{0}\N{NO-BREAK SPACE}%",
+            months=(
+                "janvier",
+                "février",
+                "mars",
+                "avril",
+                "mai",
+                "juin",
+                "juillet",
+                "août",
+                "septembre",
+                "octobre",
+                "novembre",
+                "décembre",
+            ),
+            first="1er",
+            at=" à {0:%H}\N{NO-BREAK SPACE}h\N{NO-BREAK SPACE}{0:%M} UTC",
+        ),
+    }
+)
 
 
-def moment(value: str) -> str:
-    """Write an ISO 8601 time with an offset as `24 November 2026, 23:59 UTC`. Raises ValueError."""
-    read = read_time(value)
-    if read is None:
-        raise ValueError("not a time with an offset")
-    return f"{_day(read)}, {read:%H:%M} UTC"
-
-
-def _day(value: date) -> str:
-    return f"{value.day} {_MONTHS[value.month - 1]} {value.year}"
+def language_of(locale: str) -> Language:
+    """Return how a locale writes: by its language, else as English does."""
+    return LANGUAGES.get(locale.partition("-")[0].lower(), LANGUAGES["en"])
 
 
 def link(value: object) -> str:

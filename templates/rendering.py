@@ -12,8 +12,21 @@ from jinja2 import FunctionLoader, StrictUndefined, Template, UndefinedError, se
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ledger.values import Channel, Content, Mail, Personal, PushMessage, TextMessage
-from templates.files import FILES, LINK, MESSAGES, SHARED, Files, digest_of, files_in, names_in, template_path
-from templates.formats import UnsafeLinkError, day, link, moment, money
+from templates.files import (
+    FILES,
+    LINK,
+    MESSAGES,
+    OPTIONAL,
+    SHARED,
+    TEXT,
+    Files,
+    digest_of,
+    files_in,
+    names_in,
+    template_path,
+)
+from templates.formats import UnsafeLinkError, language_of
+from templates.plain_text import plain_text
 from templates.segments import segments_of
 from templates.shapes import is_link
 
@@ -82,7 +95,7 @@ class Renderer:
         sender: str,
         sms_sender: str = "",
         segments: Mapping[str, int] = MappingProxyType({}),
-        messages: Path = MESSAGES,
+        messages: Path | None = MESSAGES,
         default_locale: str = "en",
     ) -> None:
         self._sender = sender
@@ -90,7 +103,9 @@ class Renderer:
         self._segments = segments
         self._brand = parseaddr(sender)[0] or parseaddr(sender)[1]
         self._default_locale = default_locale
-        self._shipped = {name: compile_words(name, files_in(messages, name)) for name in names_in(messages)}
+        self._shipped = (
+            {name: compile_words(name, files_in(messages, name)) for name in names_in(messages)} if messages else {}
+        )
         self._learnt: OrderedDict[tuple[str, str], Words] = OrderedDict()
 
     def version(self, name: str) -> str:
@@ -138,7 +153,8 @@ class Renderer:
     def _content(self, channel: Channel, said: Mapping[str, str]) -> Content:
         match channel:
             case Channel.EMAIL:
-                return Mail(self._sender, said["subject.txt"], said["body.html"], said["body.txt"])
+                html = said["body.html"]
+                return Mail(self._sender, said["subject.txt"], html, said[TEXT] if TEXT in said else plain_text(html))
             case Channel.SMS:
                 return TextMessage(self._sms_sender, said["sms.txt"])
             case Channel.PUSH:
@@ -154,30 +170,25 @@ class Renderer:
 
 def compile_words(name: str, files: Files) -> Words:
     """Compile all that a template is made of. Raises jinja2.TemplateError."""
-    environment = _environment({template_path(name, file): text for file, text in files.items()})
-    locales = sorted({file.split("/")[0] for file in files} - {SHARED})
-    said = {
-        (channel, locale): templates
-        for locale in locales
-        for channel in Channel
-        if (templates := _templates(environment, name, locale, channel, files))
-    }
+    sources = {template_path(name, file): text for file, text in files.items()}
+    said = {}
+    for locale in sorted({file.split("/")[0] for file in files} - {SHARED}):
+        environment = environment_of(sources, locale)
+        for channel in Channel:
+            if parts := _parts(files, locale, channel):
+                said[channel, locale] = {part: environment.get_template(f"{name}/{locale}/{part}") for part in parts}
     return Words(digest_of(name, files), said)
 
 
-def _templates(
-    environment: ImmutableSandboxedEnvironment, name: str, locale: str, channel: Channel, files: Files
-) -> dict[str, Template]:
-    """Return the compiled files of a channel by their names; nothing when the locale has none of them."""
-    parts = FILES[channel]
-    if not any(f"{locale}/{part}" in files for part in parts):
-        return {}
-    if channel is Channel.PUSH and f"{locale}/{LINK}" in files:
-        parts = (*parts, LINK)
-    return {part: environment.get_template(f"{name}/{locale}/{part}") for part in parts}
+def _parts(files: Files, locale: str, channel: Channel) -> tuple[str, ...]:
+    """Return the parts that say it on a channel; nothing when the locale has none of them."""
+    there = tuple(part for part in OPTIONAL[channel] if f"{locale}/{part}" in files)
+    return (*FILES[channel], *there) if any(f"{locale}/{part}" in files for part in FILES[channel]) else ()
 
 
-def _environment(sources: Files) -> ImmutableSandboxedEnvironment:
+def environment_of(sources: Files, locale: str) -> ImmutableSandboxedEnvironment:
+    """Return what compiles the files of a language, by the names with which they refer to one another."""
+
     def load(path: str) -> tuple[str, str, None] | None:
         return (sources[path], _FILENAME + path, None) if path in sources else None
 
@@ -190,7 +201,7 @@ def _environment(sources: Files) -> ImmutableSandboxedEnvironment:
         auto_reload=False,
         cache_size=-1,
     )
-    environment.filters.update(money=money, day=day, moment=moment, link=link)
+    environment.filters.update(language_of(locale).filters)
     return environment
 
 

@@ -203,6 +203,22 @@ def compile_record(spec: dict[str, Any]) -> Record:
     return Record(members, frozenset(name for name, _, _ in members))
 
 
+def spelled(shape: Shape) -> Any:
+    """Return a shape as the catalogue writes it: what `compile_shape` makes it of."""
+    match shape:
+        case Record():
+            return {name if required else f"{name}?": spelled(member) for name, member, required in shape.members}
+        case Listing():
+            return [spelled(shape.element)]
+        case Scalar():
+            return scalar_name(shape)
+
+
+def scalar_name(shape: Scalar) -> str:
+    """Return the name of one of SCALARS."""
+    return next(name for name, known in SCALARS.items() if known is shape)
+
+
 def joined(path: str, name: str) -> str:
     """Return the path of a member."""
     return f"{path}.{name}" if path else name

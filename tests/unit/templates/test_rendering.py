@@ -229,9 +229,11 @@ def test_the_version_is_the_one_that_the_catalogue_pins(renderer: Renderer):
 
 
 def test_the_version_moves_with_each_file_that_takes_part(own: Path):
-    versions = [note(own, title="x").template_version]
     shared = own / "_shared"
     shared.mkdir()
+    (shared / "layout.html").write_text("{{ title }}")
+    (own / "note" / "en" / "body.txt").write_text("{{ title }}{% include '_shared/layout.html' %}")
+    versions = [note(own, title="x").template_version]
     for path in (own / "note" / "en" / "subject.txt", own / "note" / "en" / "body.html", shared / "layout.html"):
         path.write_text("{{ title }}!")
         versions.append(note(own, title="x").template_version)
@@ -350,9 +352,15 @@ def test_a_template_that_cannot_be_compiled_stops_the_start(own: Path, html: str
 
 
 def test_a_missing_part_stops_the_start(own: Path):
-    (own / "note" / "en" / "body.txt").unlink()
+    (own / "note" / "en" / "body.html").unlink()
     with pytest.raises(TemplateError):
         note(own)
+
+
+def test_a_text_that_is_not_written_is_made_from_the_html(own: Path):
+    write(own, "en", subject="x", html="<p>Hello <b>{{ title }}</b></p><a href='https://x.example'>Look</a>", text="x")
+    (own / "note" / "en" / "body.txt").unlink()
+    assert mail(note(own, title="you & me")).text == "Hello you & me\n\nLook (https://x.example)\n"
 
 
 def test_the_display_name_of_the_sender_is_the_brand(own: Path):
