@@ -20,6 +20,7 @@ from handlers.metrics import Metrics
 from handlers.receive import listed, suppressed
 from handlers.spending import DAY, Priced, Spending, day_of
 from handlers.stopped import Stopped
+from handlers.wording import Wording
 from handlers.worker import Lease, give_back
 from ledger import notification
 from ledger.agenda import WaitsFor
@@ -27,13 +28,13 @@ from ledger.decision import Decision, Guard, NewFact, SaidContent, Take
 from ledger.errors import LedgerError, Refusal, RefusedError, UnstorableError
 from ledger.ids import notification_id
 from ledger.ledger import Ledger, Loaded, Person
-from ledger.notification import Attempt, AttemptFailed, Facts, Intent, Origin, Saw, State
+from ledger.notification import Attempt, AttemptFailed, Facts, Intent, Origin, Requested, Saw, State
 from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Defer, Send, Suppress, Verdict
 from ledger.recipient import DropReason, drop_device
 from ledger.status import Evidence
 from ledger.suppression import Reason
-from ledger.values import Accepted, Answer, Channel, InDoubt, Outcome, Postponed, Refused
+from ledger.values import Accepted, Answer, Channel, InDoubt, Outcome, Personal, Postponed, Refused
 from providers.contract import Answers, Provider, Sending
 from providers.guard import Admission, Route, Token
 from templates.rendering import Rendered, Renderer, RenderError
@@ -52,7 +53,7 @@ _log = structlog.get_logger("handlers.deliver")
 class Deliver:
     """Delivers one channel through the providers of its route (handlers.worker.Handler).
 
-    Without `spending` nothing has a price, and there is no cap.
+    Without `spending` nothing has a price, and there is no cap; without `wording` all is said as the folder says it.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Deliver:
         allowed: AllowList,
         metrics: Metrics,
         spending: Spending | None = None,
+        wording: Wording | None = None,
     ) -> None:
         self.channel: Channel = route.channel
         self._ledger = ledger
@@ -72,6 +74,7 @@ class Deliver:
         self._allowed = allowed
         self._metrics = metrics
         self._spending = spending
+        self._wording = wording
         self._capped_on: set[tuple[datetime, str | None]] = set()
         self._stopped = Stopped(ledger, route.channel)
         self._attempts: dict[tuple[str, str], Counter] = {}
@@ -125,13 +128,20 @@ class Deliver:
         requested, person = loaded.state.requested, loaded.person
         named = msgspec.structs.replace(loaded.personal, name=person.name)
         try:
-            rendered = self._renderer.render(requested.template, self.channel, locale=person.locale, personal=named)
+            rendered = await self._render(requested, named, locale=person.locale)
         except RenderError as exc:
             code = exc.code
             _log.warning("render_failed", template=requested.template, code=code)
             await self._record(lease, loaded, lambda state, at: notification.give_up_rendering(state, code, at))
             return
         await self._attempt(lease, loaded, rendered, prepared)
+
+    async def _render(self, requested: Requested, personal: Personal, *, locale: str) -> Rendered:
+        """Say it in the version that it was pinned to when it was asked for, whatever was published since."""
+        name, version = requested.template, requested.template_version
+        if self._wording is not None:
+            version = await self._wording.ready(self._renderer, name, version)
+        return self._renderer.render(name, self.channel, locale=locale, personal=personal, version=version)
 
     async def _obey(self, lease: Lease, loaded: Loaded) -> None:
         """Record what the rules say; where they say nothing by now, it is due again at once."""

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import msgspec
 import structlog
 
+from handlers.wording import Wording
 from ledger import notification
 from ledger.decision import Decision, Intake, NewFact
 from ledger.errors import KeyUnavailableError, Refusal, RefusedError, UnstorableError
@@ -77,10 +78,16 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TakeIn:
-    """Reads messages, resolves them by the catalogue, and appends what they ask for."""
+    """Reads messages, resolves them by the catalogue, and appends what they ask for.
 
-    def __init__(self, ledger: Ledger, catalogue: Catalogue, *, channels: Collection[Channel]) -> None:
+    Without `wording` the words are those that the catalogue was loaded with.
+    """
+
+    def __init__(
+        self, ledger: Ledger, catalogue: Catalogue, *, channels: Collection[Channel], wording: Wording | None = None
+    ) -> None:
         self._ledger = ledger
+        self._wording = wording
         self._catalogue = catalogue
         self._channels = channels
 
@@ -237,7 +244,7 @@ class TakeIn:
     def _requested(self, wanted: Wanted, source: Source, origin: Origin) -> notification.Facts:
         identity, address = self._ledger.identity, wanted.personal.address
         return notification.request(
-            wanted,
+            self._wording.pinned(wanted) if self._wording else wanted,
             source,
             origin,
             recipient=identity.recipient(wanted.recipient, address),

@@ -36,10 +36,11 @@ from ledger.lookup import Lookup
 from ledger.mapping import FactMapper, content_bound_to, key_of, of_notification, open_in, unseal
 from ledger.operations import Operations, OperationsFact, Paused, Resumed
 from ledger.recipient import Recipient, RecipientFact, fold, nobody, stream_of
-from ledger.signals import AGENDA, FACTS, Signals
+from ledger.signals import AGENDA, FACTS, TEMPLATES, Signals
 from ledger.store import Encoded, Row, Store, Taken
 from ledger.suppression import Entry, Suppression, SuppressionFact
 from ledger.surroundings import Around, Surroundings
+from ledger.template import Published, RolledBack
 from ledger.values import CONTENT_OF, Channel, Content, Personal
 
 # Who loses to others waits a little, and never the same while, so that all have their turn: of fifty at once, too.
@@ -269,7 +270,7 @@ class Ledger:
             return loaded if loaded is None or decision is None else await self._append(decision, {stream: loaded})
 
         try:
-            return await _until_stored(attempt)
+            return await until_stored(attempt)
         except RefusedError as exc:
             if exc.reason is Refusal.GUARD:
                 self.operations = operations.empty(self.identity)  # in case the log was restored to before it
@@ -289,7 +290,7 @@ class Ledger:
 
         turn = self._turns.setdefault(stream_of(self.identity, user_id), asyncio.Lock())
         async with turn:
-            return await _until_stored(attempt)
+            return await until_stored(attempt)
 
     async def change_suppression(self, empty: Suppression, decide: DecideOnAddress) -> Suppression:
         """Let `decide` look at what is known of an address and store what it decides; returns what is known then.
@@ -309,7 +310,7 @@ class Ledger:
 
         turn = self._turns.setdefault(empty.stream, asyncio.Lock())
         async with turn:
-            return await _until_stored(attempt)
+            return await until_stored(attempt)
 
     async def change_operations(self, decide: DecideOperations) -> Operations:
         """Let `decide` look at what is paused and store what it decides; returns what is paused then."""
@@ -323,7 +324,7 @@ class Ledger:
             await self._append(Decision(facts=tuple(NewFact(known.stream, *each) for each in numbered)), {})
             return await self.look_at_operations()
 
-        return await _until_stored(attempt)
+        return await until_stored(attempt)
 
     async def _append(self, decision: Decision, known: Mapping[UUID, Loaded]) -> Loaded | None:
         after = {stream: loaded.after(decision) for stream, loaded in known.items()}
@@ -393,7 +394,7 @@ class Ledger:
         return msgspec.json.decode(zstandard.decompress(body), type=CONTENT_OF[loaded.state.requested.channel])
 
 
-async def _until_stored(attempt: Callable[[int], Awaitable[T]]) -> T:
+async def until_stored(attempt: Callable[[int], Awaitable[T]]) -> T:
     """Attempt it, and again on newer facts where the store refuses; after twenty times that is the answer."""
     for number in range(_TRIES):
         try:
@@ -452,9 +453,10 @@ def _fresh(decision: Decision, known: Mapping[UUID, Loaded]) -> dict[UUID, n.Sta
 
 
 def _concerned(decisions: Sequence[Decision]) -> list[str]:
-    """Name whom a pause or its end concerns: whoever delivers anything."""
-    news = any(isinstance(new.fact, Paused | Resumed) for decision in decisions for new in decision.facts)
-    return [f"{AGENDA}/{channel.value}" for channel in Channel] if news else []
+    """Name whom news concern that everybody acts by: whoever delivers anything, and whoever says anything."""
+    news = {type(new.fact) for decision in decisions for new in decision.facts}
+    paused = [f"{AGENDA}/{channel.value}" for channel in Channel] if news & {Paused, Resumed} else []
+    return [*paused, TEMPLATES] if news & {Published, RolledBack} else paused
 
 
 def _sealed(content: SaidContent) -> bytes:

@@ -20,12 +20,14 @@ _log = structlog.get_logger("ledger.signals")
 _RECONNECT_AFTER = 1.0
 FACTS = "facts"
 AGENDA = "agenda"
+TEMPLATES = "templates"
 
 
 class Signals:
     """Named events of this process, joined over all processes by LISTEN and NOTIFY on one connection each.
 
-    Names are `facts` (the log has grown) and `agenda/<channel>` (something of that channel is due).
+    Names are `facts` (the log has grown), `agenda/<channel>` (something of that channel is due) and `templates`
+    (something else is said).
     """
 
     def __init__(self, url: str) -> None:
@@ -94,6 +96,7 @@ class Signals:
 
     async def _listen(self, connection: AsyncConnection[Any]) -> None:
         await connection.execute("LISTEN facts")
+        await connection.execute("LISTEN templates")
         await connection.execute("LISTEN agenda")
         for name in {*self._events, *self._shared}:
             self.wake(name)

@@ -6,7 +6,7 @@ A third of it are the statements and the 34 columns of `append_1`, which are rea
 import select
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -49,6 +49,13 @@ WHERE originator_id = ANY(%b)
 UNION ALL
 SELECT originator_id, originator_version, topic, state, notification_id, now() FROM ledger.stored_events
 WHERE originator_id = %b AND originator_version > %b
+ORDER BY originator_id, originator_version
+"""
+# What some streams have behind a version, each its own.
+_LOAD_NEWER = """
+SELECT originator_id, originator_version, topic, state, notification_id, now()
+FROM unnest(%b::uuid[], %b::bigint[]) AS known (stream, version)
+JOIN ledger.stored_events ON originator_id = stream AND originator_version > version
 ORDER BY originator_id, originator_version
 """
 # The log from a position on; positions follow commit order, so nothing appears behind what was read.
@@ -315,6 +322,12 @@ class Store:
         """Read all facts of some streams, and those of another one behind a version, in one look at the log."""
         async with self.connection() as connection:
             return await _rows(connection, _LOAD_AND_NEWER, (arrays.Uuids(list(streams)), stream, version))
+
+    async def load_newer(self, versions: Mapping[UUID, int]) -> list[Row]:
+        """Read the facts of some streams that lie behind a version of each, ordered by stream and version."""
+        async with self.connection() as connection:
+            given = (arrays.Uuids(list(versions)), arrays.Bigints(list(versions.values())))
+            return await _rows(connection, _LOAD_NEWER, given)
 
     async def read(self, *, after: int, limit: int) -> list[Row]:
         """Read the log in order, from behind a position: at most so many facts, and no more behind the first 16 MiB."""

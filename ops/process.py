@@ -58,6 +58,7 @@ async def working(
         async with given.ledger.store.connection() as connection:
             await check(connection, unsafe=settings.allow_unsafe_database)
         running = Roles(given, failed)
+        await stack.enter_async_context(running.wording())
         for role in order:
             await stack.enter_async_context(running.of(role))
         await stack.enter_async_context(running.reloading())

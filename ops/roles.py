@@ -116,6 +116,7 @@ class Roles:
             allowed=allowed,
             metrics=given.metrics,
             spending=Spending(prices, settings.caps(), channel),
+            wording=given.wording,
         )
         worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, slots=settings.delivery_slots)
         task = self._watch(worker.run(), f"deliver {channel}")
@@ -227,6 +228,17 @@ class Roles:
     async def reloading(self) -> AsyncIterator[None]:
         """Take over secrets that change while the block runs."""
         task = self._watch(self._parts.reloading.run(), "reloading")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    @asynccontextmanager
+    async def wording(self) -> AsyncIterator[None]:
+        """Keep the words of this release, and learn what is published while the block runs."""
+        await self._parts.wording.keep_shipped()
+        task = self._watch(self._parts.wording.run(self._parts.signals), "wording")
         try:
             yield
         finally:

@@ -17,6 +17,7 @@ from handlers.metrics import Metrics
 from handlers.pauses import Pauses
 from handlers.receive import Receive
 from handlers.spending import faults_of
+from handlers.wording import Wording
 from ledger.archive import Archive
 from ledger.keys import Identity, KeyEncryption, Keys
 from ledger.ledger import Ledger
@@ -49,6 +50,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     signals: Signals
     set_aside: SetAside
     catalogue: Catalogue
+    wording: Wording
     registry: CollectorRegistry
     metrics: Metrics
     take_in: TakeIn
@@ -88,6 +90,8 @@ async def parts(
             {"version": version("notification-ledger")}
         )
         known = catalogue_of(settings)
+        wording = Wording(ledger, known.templates, _messages(settings))
+        await wording.look()
         set_aside = SetAside(store, keys, identity)
         yield Parts(
             settings=settings,
@@ -97,9 +101,10 @@ async def parts(
             signals=signals,
             set_aside=set_aside,
             catalogue=known,
+            wording=wording,
             registry=registry,
             metrics=metrics,
-            take_in=TakeIn(ledger, known, channels=settings.served()),
+            take_in=TakeIn(ledger, known, channels=settings.served(), wording=wording),
             receive=Receive(ledger, set_aside, metrics),
             reloading=reloading,
             archive=Archive(store, await stack.enter_async_context(open_shelf(settings))),

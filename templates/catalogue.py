@@ -51,6 +51,11 @@ class Catalogue:
         return self._known
 
     @property
+    def templates(self) -> frozenset[str]:
+        """The templates that its kinds name, whether there are words for them or not."""
+        return frozenset(kind.template for kind in self.kinds.values())
+
+    @property
     def sms_segments(self) -> Mapping[str, int]:
         """How many segments an SMS may have, by template; the most that any kind with that template allows."""
         most: dict[str, int] = {}

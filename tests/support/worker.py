@@ -35,7 +35,7 @@ class Killed(TakeIn):
     """Reading a message with this word in it ends the process, as a bug in a library's C code would."""
 
     def __init__(self, given: Parts, word: bytes) -> None:
-        super().__init__(given.ledger, given.catalogue, channels=given.settings.served())
+        super().__init__(given.ledger, given.catalogue, channels=given.settings.served(), wording=given.wording)
         self._word = word
 
     async def messages(self, bodies: Sequence[bytes], *, by: str) -> list[Result]:
@@ -92,7 +92,15 @@ async def _delivering_on(
     route = await open_route(channel, given.settings, given.ledger, deadline=deadline)
     allowed = AllowList(given.settings.allow_list(), given.settings.countries())
     spending = Spending(prices_of(given.settings), given.settings.caps(), route.channel)
-    deliver = Deliver(given.ledger, renderer, route, allowed=allowed, metrics=given.metrics, spending=spending)
+    deliver = Deliver(
+        given.ledger,
+        renderer,
+        route,
+        allowed=allowed,
+        metrics=given.metrics,
+        spending=spending,
+        wording=given.wording,
+    )
     worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, lease=lease)
     task = asyncio.create_task(worker.run())
     try:
