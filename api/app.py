@@ -17,6 +17,7 @@ from api import (
     recipients,
     search,
     suppressions,
+    unsubscribe,
 )
 from api.auth import Guard, check_all_declared
 from api.correlation import send_back
@@ -57,6 +58,8 @@ ROUTES = (
     callbacks.post_ses,
     callbacks.post_twilio,
     receipts.post_receipt,
+    unsubscribe.get_unsubscribe,
+    unsubscribe.post_unsubscribe,
     health.liveness,
     health.readiness,
 )

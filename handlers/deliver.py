@@ -34,6 +34,7 @@ from ledger.policy import AllowList, Defer, Send, Suppress, Verdict
 from ledger.recipient import DropReason, drop_device
 from ledger.status import Evidence
 from ledger.suppression import Reason
+from ledger.unsubscribing import Links, Unsubscribing
 from ledger.values import Accepted, Answer, Channel, InDoubt, Outcome, Personal, Postponed, Refused
 from providers.contract import Answers, Provider, Sending
 from providers.guard import Admission, Route, Token
@@ -53,7 +54,8 @@ _log = structlog.get_logger("handlers.deliver")
 class Deliver:
     """Delivers one channel through the providers of its route (handlers.worker.Handler).
 
-    Without `spending` nothing has a price, and there is no cap; without `wording` all is said as the folder says it.
+    Without `spending` nothing has a price, and there is no cap; without `wording` all is said as the folder says it;
+    without `links` nothing can be unsubscribed from.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Deliver:
         metrics: Metrics,
         spending: Spending | None = None,
         wording: Wording | None = None,
+        links: Links | None = None,
     ) -> None:
         self.channel: Channel = route.channel
         self._ledger = ledger
@@ -75,6 +78,7 @@ class Deliver:
         self._metrics = metrics
         self._spending = spending
         self._wording = wording
+        self._links = links
         self._capped_on: set[tuple[datetime, str | None]] = set()
         self._stopped = Stopped(ledger, route.channel)
         self._attempts: dict[tuple[str, str], Counter] = {}
@@ -195,12 +199,24 @@ class Deliver:
             address=person.address or "",
             content=rendered.content,
             expires_at=loaded.state.requested.expires_at,
+            unsubscribe=self._link(started, attempt, person),
         )
         began = time.monotonic()
         outcome = await self._request(lease, token, sending)
         _log.info("attempt_answered", **_answered(outcome), seconds=round(time.monotonic() - began, 4))
         self._measure(started, outcome, by=provider, priced=priced)
         await self._settle(lease, started, attempt, outcome, by=provider, priced=priced)
+
+    def _link(self, started: Loaded, attempt: UUID, person: Person) -> str | None:
+        """Return the link by which the person may end mails of this category, where they may."""
+        said = Unsubscribing(
+            notification=started.stream,
+            attempt=attempt,
+            channel=self.channel,
+            address_hash=person.address_hash or "",
+            category=started.state.requested.category,
+        )
+        return self._links.of(said) if self._links is not None else None
 
     @staticmethod
     def _tell_of(started: Loaded, rendered: Rendered) -> None:

@@ -1,4 +1,4 @@
-"""The suppression list as people change it: by hand and with a reason."""
+"""The suppression list as people change it: by hand and with a reason, or each for themselves by a link."""
 
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -10,9 +10,12 @@ from ledger.decision import Decision
 from ledger.errors import LedgerError
 from ledger.ledger import Ledger
 from ledger.notification import Origin
-from ledger.suppression import EntryName, Grounds, Suppression, SuppressionFact, delist, list_address, nothing
+from ledger.suppression import EntryName, Grounds, Reason, Suppression, SuppressionFact, delist, list_address, nothing
+from ledger.unsubscribing import Unsubscribing
 from ledger.values import Channel
 
+# Whoever the address belongs to.
+_PERSON = "person"
 Decide = Callable[[Suppression, Origin], Collection[SuppressionFact]]
 
 
@@ -33,7 +36,18 @@ async def list_by_hand(ledger: Ledger, channel: Channel, address: str, grounds: 
     When this returns, the fact is on disk, and no attempt that it forbids begins after it (promise I7).
     """
     empty = nothing(ledger.identity, channel, ledger.identity.address_hash(address))
-    return await _change(ledger, empty, lambda known, at: list_address(known, grounds, at), by=by)
+    cause = f"command:{uuid4()}"
+    return await _change(ledger, empty, lambda known, at: list_address(known, grounds, at), cause=cause, by=by)
+
+
+async def unsubscribe(ledger: Ledger, said: Unsubscribing) -> Changed:
+    """Do what a link says; twice is the same as once. It holds when this returns, as what is listed by hand."""
+    empty = nothing(ledger.identity, said.channel, said.address_hash)
+    grounds = Grounds(
+        reason=Reason.UNSUBSCRIBE, category=said.category, notification=said.notification, attempt=said.attempt
+    )
+    cause = f"unsubscribe:{said.notification}"
+    return await _change(ledger, empty, lambda known, at: list_address(known, grounds, at), cause=cause, by=_PERSON)
 
 
 async def release(
@@ -48,11 +62,11 @@ async def release(
     def decide(known: Suppression, origin: Origin) -> Collection[SuppressionFact]:
         return delist(known, known.entries if names is None else names, origin, note=note)
 
-    return (await _change(ledger, empty, decide, by=by)).known
+    return (await _change(ledger, empty, decide, cause=f"command:{uuid4()}", by=by)).known
 
 
-async def _change(ledger: Ledger, empty: Suppression, decide: Decide, *, by: str) -> Changed:
-    cause, is_new = f"command:{uuid4()}", False
+async def _change(ledger: Ledger, empty: Suppression, decide: Decide, *, cause: str, by: str) -> Changed:
+    is_new = False
 
     def decided(known: Suppression, now: datetime) -> Decision | None:
         nonlocal is_new

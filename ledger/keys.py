@@ -87,6 +87,10 @@ class Identity:
         notification, attempt = UUID(bytes=given[:16]), UUID(bytes=given[16:32])
         return (notification, attempt) if compare_digest(given[32:], self._receipt_mac(notification, attempt)) else None
 
+    def signature(self, kind: str, signed: bytes) -> bytes:
+        """Return the 16 bytes by which we know again what we have handed out; each kind has signatures of its own."""
+        return self._mac(f"signature:{kind}", signed.hex())[:16]
+
     def _receipt_mac(self, notification: UUID, attempt: UUID) -> bytes:
         return self._mac("receipt", notification.hex, attempt.hex)[:16]
 

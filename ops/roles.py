@@ -26,6 +26,7 @@ from ledger.follower import Follower, prepare
 from ledger.policy import AllowList
 from ledger.reads import Reads
 from ledger.recovery import under_way
+from ledger.unsubscribing import Links
 from ledger.values import Channel
 from ops.errors import OperationError
 from ops.gauges import Gauges
@@ -117,6 +118,7 @@ class Roles:
             metrics=given.metrics,
             spending=Spending(prices, settings.caps(), channel),
             wording=given.wording,
+            links=Links(given.ledger.identity, settings.public_url),
         )
         worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, slots=settings.delivery_slots)
         task = self._watch(worker.run(), f"deliver {channel}")

@@ -159,8 +159,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: Annotated[
         str,
         Meta(
-            description="Where providers reach our API from outside (https://notifications.shop.example): goes out as "
-            "the address of reports, and their signatures are over it."
+            description="Where providers and people reach our API from outside (https://notifications.shop.example): "
+            "goes out as the address of reports, whose signatures are over it, and of the links that unsubscribe."
         ),
     ] = ""
     catalogue: Annotated[str, Meta(description="Another catalogue file than the one that is shipped.")] = ""
@@ -281,7 +281,7 @@ REQUIRED: Mapping[str, Collection[str]] = {
 
 # What a role cannot do without when CHANNELS names a channel.
 REQUIRED_FOR: Mapping[Channel, Mapping[str, Collection[str]]] = {
-    Channel.EMAIL: {"deliver": ("aws_region",)},
+    Channel.EMAIL: {"deliver": ("aws_region", "public_url")},
     Channel.SMS: {
         "api": ("twilio_auth_token", "public_url"),
         "deliver": ("sms_sender", "twilio_account_sid", "twilio_auth_token", "public_url"),

@@ -27,7 +27,8 @@ class Sending(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt to send: the ids travel with the request, so that its reports come home (promise I5).
 
     `address` is an e-mail address, an E.164 number, or a Firebase installation id, as the channel has it. After
-    `expires_at` nobody wants it: for a vendor that keeps what it cannot deliver.
+    `expires_at` nobody wants it: for a vendor that keeps what it cannot deliver. `unsubscribe` is the URL of a mail
+    that may be unsubscribed from, by one click (RFC 8058).
     """
 
     notification: UUID
@@ -35,6 +36,14 @@ class Sending(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     content: Content
     expires_at: datetime | None = None
+    unsubscribe: str | None = None
+
+    @property
+    def mail_headers(self) -> dict[str, str]:
+        """The headers of an e-mail that are neither its content nor its envelope (RFC 2369, RFC 8058)."""
+        if self.unsubscribe is None:
+            return {}
+        return {"List-Unsubscribe": f"<{self.unsubscribe}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
 
     @property
     def mail(self) -> Mail:

@@ -180,6 +180,8 @@ class Ses:
 
     def _request(self, sending: Sending, address: str) -> dict[str, Any]:
         content = sending.mail
+        more = [{"Name": name, "Value": value} for name, value in sending.mail_headers.items()]
+        headers = {"Headers": more} if more else {}
         return {
             "FromEmailAddress": wire_sender(content.sender),
             "Destination": {"ToAddresses": [address]},
@@ -190,6 +192,7 @@ class Ses:
                         "Text": {"Data": content.text, "Charset": "UTF-8"},
                         "Html": {"Data": content.html, "Charset": "UTF-8"},
                     },
+                    **headers,
                 }
             },
             "EmailTags": [

@@ -83,6 +83,8 @@ def compose(sending: Sending, sender: Sender, *, recipient: str) -> bytes:
     mail["Message-ID"] = message_id(sending, sender)
     mail["X-Notification-Id"] = str(sending.notification)
     mail["X-Attempt-Id"] = str(sending.attempt)
+    for name, value in sending.mail_headers.items():
+        mail[name] = value
     add_content(mail, sending.mail)
     return LINE_START_DOT.sub(b"..", mail.as_bytes())
 

@@ -87,6 +87,9 @@ def mail(request: Request) -> str:
         **{f"Tag {name}": value for name, value in request.tags.items()},
     }
     rows = "".join(f"<tr><th>{escape(name)}<td>{escape(value)}</tr>" for name, value in head.items())
+    if request.unsubscribe:
+        url = escape(request.unsubscribe)
+        rows += f'<tr><th>List-Unsubscribe<td><a href="{url}" target="_blank" rel="noreferrer">{url}</a></tr>'
     buttons = "".join(
         f'<form method="post" action="/inbox/{request.number}/{kind}"><button>{name}</button></form> '
         for kind, name in KINDS.items()

@@ -17,9 +17,15 @@ class Body(msgspec.Struct, rename="pascal"):
     html: Text | None = None
 
 
+class Header(msgspec.Struct, rename="pascal"):
+    name: str
+    value: str
+
+
 class Simple(msgspec.Struct, rename="pascal"):
     subject: Text
     body: Body
+    headers: list[Header] = []
 
 
 class Message(msgspec.Struct, rename="pascal"):
@@ -77,6 +83,13 @@ class Request(msgspec.Struct, kw_only=True, tag="request"):
     def reports(self) -> bool:
         """Whether events are published of it: a relay reports nothing."""
         return self.accepted and self.provider == "ses"
+
+    @property
+    def unsubscribe(self) -> str | None:
+        """The URL by which one click unsubscribes (RFC 8058); None where the mail has no such header."""
+        headers = {header.name: header.value for header in self.body.content.simple.headers} if self.body else {}
+        one_click = headers.get("List-Unsubscribe-Post") == "List-Unsubscribe=One-Click"
+        return headers.get("List-Unsubscribe", "").strip("<>") if one_click else None
 
     def forget(self) -> None:
         """Let go of what is large."""

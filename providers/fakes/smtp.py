@@ -19,7 +19,7 @@ import uvloop
 from providers.fakes.request_log import RequestLog
 from providers.fakes.serving import until_asked_to_end
 from providers.fakes.ses import SANDBOX
-from providers.fakes.ses_log import Body, Destination, Message, Request, SendEmail, Simple, Text
+from providers.fakes.ses_log import Body, Destination, Header, Message, Request, SendEmail, Simple, Text
 
 NAME = "relay.sandbox.example"
 LARGEST_MAIL = 40 * 1024 * 1024
@@ -310,6 +310,7 @@ def body_of(mail: EmailMessage, to: str) -> SendEmail:
                     text=Text(plain.get_content(), "UTF-8") if plain else None,
                     html=Text(html.get_content(), "UTF-8") if html else None,
                 ),
+                [Header(name, str(value)) for name, value in mail.items() if name.startswith("List-")],
             )
         ),
         sender=str(mail["From"] or ""),

@@ -167,6 +167,7 @@ SHARED = {
     "INSTALLATION": INSTALLATION,
     "RECIPIENT_ALLOW_LIST": "*",
     "AWS_REGION": "eu-west-1",
+    "PUBLIC_URL": "https://notifications.shop.example",
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     # Nothing of what the tests' server holds need outlive it, so it does not wait for the disk.

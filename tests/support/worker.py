@@ -20,6 +20,7 @@ from handlers.intake import Result, TakeIn
 from handlers.spending import Spending
 from handlers.worker import Worker
 from ledger.policy import AllowList
+from ledger.unsubscribing import Links
 from ledger.values import Channel, Personal
 from ops.logs import configure
 from ops.process import stop_on_signals
@@ -100,6 +101,7 @@ async def _delivering_on(
         metrics=given.metrics,
         spending=spending,
         wording=given.wording,
+        links=Links(given.ledger.identity, given.settings.public_url),
     )
     worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, lease=lease)
     task = asyncio.create_task(worker.run())

@@ -10,6 +10,7 @@ PUSHING = {
     "INSTALLATION": "test",
     "RECIPIENT_ALLOW_LIST": "*",
     "AWS_REGION": "eu-west-1",
+    "PUBLIC_URL": "https://notifications.shop.example",
     "CHANNELS": "email,push",
 }
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from html import escape
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -103,8 +104,14 @@ async def silent(**options: Any) -> AsyncIterator[FakeSes]:
         await fake.stop()
 
 
-async def send(ses: Ses, address: str, *, attempt: UUID | None = None) -> Outcome:
-    sending = Sending(notification=uuid4(), attempt=attempt or uuid4(), address=address, content=CONTENT)
+async def send(ses: Ses, address: str, *, attempt: UUID | None = None, unsubscribe: str | None = None) -> Outcome:
+    sending = Sending(
+        notification=uuid4(),
+        attempt=attempt or uuid4(),
+        address=address,
+        content=CONTENT,
+        unsubscribe=unsubscribe,
+    )
     return await ses.send(sending)
 
 
@@ -118,6 +125,16 @@ async def post(url: str, body: object = None) -> int:
     content: dict[str, Any] = {"data": msgspec.json.encode(body), "headers": {"Content-Type": "application/json"}}
     async with aiohttp.ClientSession() as session, session.post(url, allow_redirects=False, **content) as reply:
         return reply.status
+
+
+async def test_a_mail_that_may_be_unsubscribed_from_says_how_and_the_inbox_shows_it():
+    url = "https://notifications.acme.example/unsubscribe/abc?a=1&b=2"
+    async with silent() as fake, sender(fake.url) as ses:
+        for unsubscribe in (url, None):
+            assert isinstance(await send(ses, "jane@acme.example", unsubscribe=unsubscribe), Accepted)
+        assert [request.unsubscribe for request in fake.requests] == [url, None]
+        assert f'<a href="{escape(url)}"' in await get(f"{fake.url}/inbox/1")
+        assert "List-Unsubscribe" not in await get(f"{fake.url}/inbox/2")
 
 
 async def test_every_request_is_kept_whole_and_in_order():

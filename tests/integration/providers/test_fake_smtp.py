@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import aiohttp
+import msgspec
 import pytest
 
 from ledger.values import Accepted, InDoubt, Outcome, Postponed, Refused
@@ -192,3 +193,14 @@ async def test_it_runs_by_itself_and_stops_on_sigterm():
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+async def test_a_mail_that_may_be_unsubscribed_from_says_how_over_a_relay_too():
+    url = f"https://notifications.acme.example/unsubscribe/{'A' * 88}"
+    async with relay() as fake:
+        smtp = await Smtp.open(fake.url, deadline=timedelta(seconds=20))
+        given = msgspec.structs.replace(RELAY.sending, address="jane@acme.example", unsubscribe=url)
+        assert isinstance(await smtp.send(given), Accepted)
+        await smtp.aclose()
+        (request,) = fake.requests
+        assert request.unsubscribe == url

@@ -5,6 +5,7 @@ from email.message import EmailMessage
 from email.policy import default
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -53,6 +54,14 @@ def test_i05_the_ids_of_notification_and_attempt_travel_in_the_headers():
     assert mail["X-Notification-Id"] == str(NOTIFICATION)
     assert mail["X-Attempt-Id"] == str(ATTEMPT)
     assert mail["Message-ID"] == message_id(sending(), SENDER) == f"<{ATTEMPT}@acme.example>"
+
+
+def test_a_mail_that_may_be_unsubscribed_from_says_how_in_lines_that_a_relay_takes_as_they_are():
+    url = f"https://notifications.acme.example/{'way/' * 20}unsubscribe/{'A' * 88}"
+    wire = composed(msgspec.structs.replace(sending(), unsubscribe=url))
+    assert f"\r\nList-Unsubscribe: <{url}>\r\n".encode() in wire
+    assert b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in wire
+    assert b"List-" not in composed(sending())
 
 
 def test_a_mail_says_from_whom_to_whom_and_when():
