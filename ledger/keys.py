@@ -162,18 +162,22 @@ class DataKey:
 
 Keyring = Mapping[str, DataKey]
 
-# Existing keys and new ones in one round trip; a key that another process made meanwhile is in neither part. The
-# commit waits for the disk: an append that is repeated after a crash of the database stores what was sealed before it,
-# and with a key lost in that crash nobody could read it again.
+# Existing keys and new ones in one round trip; a key that another process made meanwhile is in neither part. The new
+# ones come last: where a key is made because the one before is being destroyed, both are seen, and the later one holds.
+# The commit waits for the disk: an append that is repeated after a crash of the database stores what was sealed before
+# it, and with a key lost in that crash nobody could read it again.
 _MAKE = """
 WITH made AS (
     INSERT INTO ledger.recipient_key (recipient, wrapped)
     SELECT * FROM unnest(%(recipients)b::text[], %(wrapped)b::bytea[])
     ON CONFLICT DO NOTHING RETURNING recipient, wrapped
+), addressed AS (
+    INSERT INTO ledger.recipient_address (recipient, address_hash)
+    SELECT * FROM unnest(%(addressed)b::text[], %(hashes)b::text[]) ON CONFLICT DO NOTHING
 )
-SELECT recipient, wrapped FROM made
-UNION ALL
 SELECT recipient, wrapped FROM ledger.recipient_key WHERE recipient = ANY(%(recipients)b::text[])
+UNION ALL
+SELECT recipient, wrapped FROM made
 """
 _READ = "SELECT recipient, wrapped FROM ledger.recipient_key WHERE recipient = ANY(%(recipients)b::text[])"
 _MAKE_WEEK = "INSERT INTO ledger.week_key (week, wrapped) VALUES (%(week)s, %(wrapped)s) ON CONFLICT DO NOTHING"
@@ -198,14 +202,24 @@ class Keys:
         rows = await (await connection.execute(_READ, {"recipients": wanted}, binary=True)).fetchall()
         return {recipient: self._open(recipient, wrapped) for recipient, wrapped in rows}
 
-    async def ensure(self, connection: AsyncConnection[Any], recipients: Iterable[str]) -> dict[str, DataKey]:
-        """Return a key for each recipient, made where there was none; UnstorableError for a name that is no text."""
-        wanted = sorted(set(recipients))
+    async def ensure(
+        self, connection: AsyncConnection[Any], recipients: Iterable[str], addresses: Iterable[tuple[str, str]] = ()
+    ) -> dict[str, DataKey]:
+        """Return a key for each recipient, made where there was none, and keep in mind which addresses they have.
+
+        `addresses` are (recipient, address hash). Raises UnstorableError for a name that is no text.
+        """
+        wanted, known = sorted(set(recipients)), sorted(set(addresses))
         if not wanted:
             return {}
         try:
             fresh = [self._encryption.wrap(recipient, os.urandom(_KEY)) for recipient in wanted]
-            given = {"recipients": wanted, "wrapped": fresh}
+            given = {
+                "recipients": wanted,
+                "wrapped": fresh,
+                "addressed": [recipient for recipient, _ in known],
+                "hashes": [address_hash for _, address_hash in known],
+            }
             rows = await (await connection.execute(_MAKE, given, binary=True)).fetchall()
         except (DataError, UnicodeEncodeError) as exc:
             raise UnstorableError("the name of a recipient cannot be stored") from exc

@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar, cast
 from uuid import UUID
@@ -35,7 +35,7 @@ from ledger.keys import DataKey, Identity, Keyring, Keys
 from ledger.lookup import Lookup
 from ledger.mapping import FactMapper, content_bound_to, key_of, of_notification, open_in, unseal
 from ledger.operations import Operations, OperationsFact, Paused, Resumed
-from ledger.recipient import Recipient, RecipientFact, fold, nobody, stream_of
+from ledger.recipient import ContactChanged, Recipient, RecipientFact, fold, nobody, stream_of
 from ledger.signals import AGENDA, FACTS, TEMPLATES, Signals
 from ledger.store import Encoded, Row, Store, Taken
 from ledger.suppression import Entry, Suppression, SuppressionFact
@@ -346,11 +346,12 @@ class Ledger:
 
     async def _encode(self, decisions: Sequence[Decision]) -> list[Encoded | Exception]:
         facts = (new for decision in decisions for new in decision.facts)
-        names = {name for new in facts if (name := _key_wanted(new)) is not None}
+        wanted = [(name, new.fact) for new in facts if (name := _key_wanted(new)) is not None]
         keys: Keyring = {}
-        if names:
+        if wanted:
+            addresses = {(name, one) for name, fact in wanted for one in _hashes_in(fact, self.identity)}
             async with self.store.connection() as connection:
-                keys = await self._keys.ensure(connection, names)
+                keys = await self._keys.ensure(connection, {name for name, _ in wanted}, addresses)
         return [self._encoded(decision, keys) for decision in decisions]
 
     def _encoded(self, decision: Decision, keys: Keyring) -> Encoded | Exception:
@@ -390,7 +391,10 @@ class Ledger:
         sealed = await self.store.content(loaded.state.requested.retention, loaded.stream, digest)
         if sealed is None:
             return None
-        body = loaded.key.open(sealed, bound_to=content_bound_to(loaded.stream, digest))
+        try:
+            body = loaded.key.open(sealed, bound_to=content_bound_to(loaded.stream, digest))
+        except KeyUnavailableError:
+            return None  # the person was erased since, and has a new key
         return msgspec.json.decode(zstandard.decompress(body), type=CONTENT_OF[loaded.state.requested.channel])
 
 
@@ -410,6 +414,19 @@ async def until_stored(attempt: Callable[[int], Awaitable[T]]) -> T:
 def _key_wanted(new: NewFact) -> str | None:
     """Name the data key that must be read, or made, for a fact to be stored."""
     return None if new.key is not None or open_in(new.fact) is None else key_of(new.fact)
+
+
+def _hashes_in(fact: n.Fact, identity: Identity) -> Iterator[str]:
+    """Yield the hashes of the addresses that a fact gives its person, but for the one that they are named by."""
+    hashes: tuple[str | None, ...] = ()
+    match fact:
+        case n.Requested(personal=Personal(fallback_address=str(other))):
+            hashes = (fact.address_hash, identity.address_hash(other))
+        case n.Requested():
+            hashes = (fact.address_hash,)
+        case ContactChanged():
+            hashes = (fact.email_hash, fact.phone_hash)
+    yield from (one for one in hashes if one and key_of(fact) != f"address:{one}")
 
 
 def _loaded(

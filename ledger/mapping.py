@@ -167,27 +167,32 @@ def open_in(fact: n.Fact) -> Personal | r.Contact | None:
 
 
 def unseal(fact: F, stream: UUID, *, version: int = 1, topic: str, key: DataKey | None) -> F:
-    """Open the personal data of a fact; without the key of its person (who was erased) they read as redacted.
+    """Open the personal data of a fact; what the key of its person does not open reads as redacted: the person was
+    erased since, and has a new key, or none.
 
     `topic` is the one that the fact was stored under, whatever it was read as: the seal is bound to it.
     """
     sealed = getattr(fact, "personal", None)
     if not isinstance(sealed, bytes):
         return fact
-    personal = REDACTED if key is None else _opened(sealed, stream, version=version, topic=topic, key=key)
-    return msgspec.structs.replace(fact, personal=personal)
+    return msgspec.structs.replace(fact, personal=_opened(sealed, stream, version=version, topic=topic, key=key))
 
 
 def open_personal(sealed: bytes, stream: UUID, *, version: int, topic: str, key: DataKey | None) -> Personal | Redacted:
-    """Open a sealed field that stood in the fact of this stream, version and topic; redacted without its key."""
-    if key is None:
-        return REDACTED
+    """Open a sealed field that stood in the fact of this stream, version and topic; redacted as `unseal` says."""
     personal = _opened(sealed, stream, version=version, topic=topic, key=key)
     return personal if isinstance(personal, Personal) else REDACTED
 
 
-def _opened(sealed: bytes, stream: UUID, *, version: int, topic: str, key: DataKey) -> Personal | r.Contact:
-    return _decode_personal(key.open(sealed, bound_to=_bound_to(stream, version, topic)))
+def _opened(
+    sealed: bytes, stream: UUID, *, version: int, topic: str, key: DataKey | None
+) -> Personal | r.Contact | Redacted:
+    if key is None:
+        return REDACTED
+    try:
+        return _decode_personal(key.open(sealed, bound_to=_bound_to(stream, version, topic)))
+    except KeyUnavailableError:
+        return REDACTED
 
 
 def content_bound_to(notification: UUID, digest: bytes) -> bytes:

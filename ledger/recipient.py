@@ -87,6 +87,7 @@ class DeviceDropped(Fact, frozen=True, kw_only=True):
 class Erased(Fact, frozen=True, kw_only=True):
     """The person is to be forgotten: with this fact their data key is destroyed, and all that was sealed under it."""
 
+    recipient: str
     reason: str
 
 
@@ -352,3 +353,10 @@ def drop_device(state: Recipient, address_hash: str, reason: DropReason, origin:
     if all(device.address_hash != address_hash for device in state.devices):
         return ()
     return (DeviceDropped(**origin.stamp(), address_hash=address_hash, reason=reason),)
+
+
+def erase(state: Recipient, reason: str, origin: Origin, *, is_anything_kept: bool) -> Facts:
+    """Forget a person; nothing where there is nothing of them. `is_anything_kept`: outside of their stream there is."""
+    if state.version == state.erased_version and not is_anything_kept:
+        return ()
+    return (Erased(**origin.stamp(), recipient=state.recipient, reason=reason),)

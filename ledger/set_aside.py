@@ -12,6 +12,7 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from ledger.keys import Identity, Keys
+from ledger.mentions import people_in
 from ledger.store import Store
 from ledger.values import Report
 
@@ -29,10 +30,11 @@ _log = structlog.get_logger("ledger.set_aside")
 
 # Keep a refused message; the same bytes again are the same row, kept from now on, and a decided one waits anew.
 _KEEP = """
-INSERT INTO ledger.dead_letter AS d (key, reason, faults, origin, source, type, message_id, week, body)
-VALUES (%(key)s, %(reason)s, %(faults)s, %(origin)s, %(source)s, %(type)s, %(message_id)s, %(week)s, %(body)s)
+INSERT INTO ledger.dead_letter AS d (key, reason, faults, origin, source, type, message_id, week, body, people)
+VALUES (%(key)s, %(reason)s, %(faults)s, %(origin)s, %(source)s, %(type)s, %(message_id)s, %(week)s, %(body)s,
+        %(people)s)
 ON CONFLICT (key) DO UPDATE SET seen = d.seen + 1, reason = excluded.reason, faults = excluded.faults,
-    received_at = now(), week = excluded.week, body = excluded.body,
+    received_at = now(), week = excluded.week, body = excluded.body, people = excluded.people,
     state = 'waiting', decided_at = NULL, decided_by = NULL, decision = NULL
 """
 _LIST = """
@@ -152,6 +154,7 @@ class SetAside:
                 "message_id": refusal.message_id,
                 "week": week,
                 "body": data_key.seal(body, bound_to=key),
+                "people": people_in(body, self._identity),
             }
             await connection.execute(_KEEP, given)
         return key

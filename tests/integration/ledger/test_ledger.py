@@ -96,12 +96,6 @@ async def _break_key(ledger: Ledger, stream: UUID) -> None:
         )
 
 
-async def _break_seal(ledger: Ledger, stream: UUID) -> None:
-    async with ledger.store.connection() as connection:
-        await connection.execute("DELETE FROM ledger.recipient_key WHERE recipient = 'user:broken'")
-    await lives.begin(ledger, recipient="user:broken")
-
-
 @pytest.mark.parametrize(
     ("break_it", "error"),
     [
@@ -109,7 +103,6 @@ async def _break_seal(ledger: Ledger, stream: UUID) -> None:
         (_break_fields, msgspec.ValidationError),
         (_break_bytes, msgspec.DecodeError),
         (_break_key, KeyUnavailableError),
-        (_break_seal, KeyUnavailableError),
     ],
 )
 async def test_a_stream_that_cannot_be_read_spoils_no_other(

@@ -19,6 +19,8 @@ KEPT = {
     "template_files": {"INSERT"},
     "archived_week": set(),
     "dropped_content": set(),
+    "recipient_address": {"INSERT"},
+    "erasure": set(),
 }
 FORBIDDEN = (
     "UPDATE ledger.stored_events SET state = ''",
@@ -45,6 +47,8 @@ FORBIDDEN = (
     "UPDATE ledger.recovery SET head = 0",
     "UPDATE ledger.template_files SET files = ''",
     "DELETE FROM ledger.template_files",
+    "DELETE FROM ledger.erasure",
+    "UPDATE ledger.erasure SET erased_at = now()",
     "UPDATE public.ledger_migration SET digest = ''",
     "CREATE TABLE ledger.mine ()",
     "CREATE TABLE public.mine ()",

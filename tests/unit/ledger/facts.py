@@ -144,7 +144,7 @@ FACTS: dict[str, Any] = {
     "recipient.quiet_hours_changed": preferences.QuietHoursChanged(
         **_ALL, recipient="user:u-1", said_at=_LATER, quiet=preferences.QuietHours(time(22), time(7, 30))
     ),
-    "recipient.erased": recipient.Erased(**_ALL, reason="asked by letter"),
+    "recipient.erased": recipient.Erased(**_ALL, recipient="user:u-1", reason="asked by letter"),
     "operations.paused": operations.Paused(
         **_ALL, pause=ATTEMPT, type="flash_sale", channel=Channel.SMS, provider="twilio", reason="wrong price"
     ),
