@@ -13,7 +13,7 @@ def judged(loaded: Loaded, allowed: AllowList, now: datetime) -> Verdict:
 
     Raises KeyMissingError where nobody can read what the message said, and no erasure is why.
     """
-    if not loaded.recipient.erased_version:
+    if not loaded.is_erased:
         _ = loaded.personal
     person, requested = loaded.person, loaded.state.requested
     is_sms = requested.channel is Channel.SMS

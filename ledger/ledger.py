@@ -113,6 +113,13 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         return personal
 
     @property
+    def is_erased(self) -> bool:
+        """Whether the person was erased after it was asked for."""
+        requested = self.state.requested
+        is_readable = isinstance(requested.personal, Personal)
+        return self.recipient.was_erased_since(requested.recorded_at, is_readable=is_readable)
+
+    @property
     def suppression(self) -> Suppression | None:
         """What is known of the address that it goes to, None while it has none."""
         return self.suppressions.get(self.person.address_hash or "")
@@ -434,19 +441,12 @@ def _loaded(
 ) -> Loaded | Exception:
     if isinstance(around, Exception):
         return around
-    first, key = rows[0], around.key
-    try:
-        requested = unseal(state.requested, first.stream, topic=first.topic, key=key)
-    except KeyUnavailableError as exc:
-        if not around.recipient.erased_version:
-            return exc
-        # It was sealed under the key that was destroyed; the one that is there belongs to what was asked for since.
-        key = None
-        requested = unseal(state.requested, first.stream, topic=first.topic, key=key)
+    first = rows[0]
+    requested = unseal(state.requested, first.stream, topic=first.topic, key=around.key)
     return Loaded(
         stream=first.stream,
         state=msgspec.structs.replace(state, requested=requested),
-        key=key,
+        key=around.key,
         recipient=around.recipient,
         suppressions=around.suppressions,
         operations=paused,

@@ -100,9 +100,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 def _erased(it: Considered) -> Finding | None:
     """The person was erased after it was asked for."""
     requested, person = it.requested, it.recipient
-    if person.erased_at is None:
-        return None
-    if requested.recorded_at > person.erased_at and not isinstance(requested.personal, Redacted):
+    is_readable = not isinstance(requested.personal, Redacted)
+    if person.erased_at is None or not person.was_erased_since(requested.recorded_at, is_readable=is_readable):
         return None
     erased = {"erased_at": person.erased_at.isoformat(), "stream": str(person.stream)}
     return Finding({**erased, "version": str(person.erased_version)})

@@ -102,6 +102,9 @@ DEVICES_AT_MOST = 20
 # An app registers at each start. That it still does is worth a fact now and then: devices go by their last one.
 STILL_THERE = timedelta(days=30)
 _PERSONAL = frozenset(Contact.__struct_fields__)
+# What is being stored while its person is erased may come behind the erasure, sealed under the key that it destroyed.
+# For so long after it, that is why something cannot be read; later the key has been lost.
+_UNDER_WAY = timedelta(minutes=1)
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +157,12 @@ class Recipient(msgspec.Struct, frozen=True, kw_only=True):
             case Channel.PUSH:
                 known = [(device.address, device.address_hash) for device in reversed(self.devices)]
         return tuple(Address(address, its_hash) for address, its_hash in known if address and its_hash)
+
+    def was_erased_since(self, asked_at: datetime, *, is_readable: bool) -> bool:
+        """Whether the person was to be forgotten with what was asked for at that time, by what can still be read."""
+        if self.erased_at is None:
+            return False
+        return asked_at <= (self.erased_at if is_readable else self.erased_at + _UNDER_WAY)
 
     def next(self, facts: Facts) -> tuple[NewFact, ...]:
         """Number the facts that follow."""

@@ -98,7 +98,9 @@ async def test_i19_a_message_from_before_an_erasure_brings_nothing_back_and_a_la
     await take(taking, preferring(enabled=True, ago=60))
 
     def erase(known: Recipient, at: datetime) -> Decision:
-        erased = Erased(**Origin(now=at, cause="test", by="test").stamp(), reason="asked by letter")
+        erased = Erased(
+            **Origin(now=at, cause="test", by="test").stamp(), recipient="user:u-1", reason="asked by letter"
+        )
         return Decision(facts=known.next((erased,)))
 
     await ledger.change_recipient("u-1", erase)

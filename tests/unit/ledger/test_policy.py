@@ -36,7 +36,7 @@ def wants(*, enabled: bool, category: Category = Category.TRANSACTIONAL) -> Pref
 
 
 def erased(seconds: float) -> Erased:
-    return Erased(**origin(seconds).stamp(), reason="she asked for it")
+    return Erased(**origin(seconds).stamp(), recipient="user:u-1", reason="she asked for it")
 
 
 def considered(

@@ -144,7 +144,7 @@ def test_of_two_with_the_same_time_the_one_holds_that_lets_us_send_less():
 
 def test_somebody_who_was_erased_starts_anew_and_what_was_said_before_does_not_come_back():
     state = known(chose(1, enabled=False), agreed(2, wording="w"), said(3, quiet=NIGHT))
-    state = fold(state, [Erased(**origin(50).stamp(), reason="asked by letter")])
+    state = fold(state, [Erased(**origin(50).stamp(), recipient="user:u-1", reason="asked by letter")])
     assert state.allows == Preferences()
     late = ContactNews("u-1", at(49), {Field.EMAIL: "ada@example.com"})
     assert [when(state, news) for news in (chose(49, enabled=True), agreed(49, wording="w"), late)] == [(), (), ()]
