@@ -17,6 +17,7 @@ from aio_pika.abc import AbstractConnection, AbstractExchange
 from aiormq.exceptions import DeliveryError, PublishError
 
 from handlers.metrics import Metrics
+from handlers.preference_messages import ToldPreference
 from handlers.status_messages import SOURCE, StatusMessage, StatusMessages
 from ledger.follower import Place
 from ledger.mapping import Recorded
@@ -151,8 +152,14 @@ async def declare(connection: AbstractConnection) -> None:
 
 
 def routing_key(message: StatusMessage) -> str:
-    """Return what consumers bind by: type, channel and category, as in `NotificationSent.email.security`."""
-    return f"{message.message_type}.{message.payload.channel}.{message.payload.category}"
+    """Return what consumers bind by: type, channel and category, as in `NotificationSent.email.security`.
+
+    What a person allows is of no one channel: there it is type and event.
+    """
+    told = message.payload
+    if isinstance(told, ToldPreference):
+        return f"{message.message_type}.{told.event}"
+    return f"{message.message_type}.{told.channel}.{told.category}"
 
 
 @contextlib.contextmanager

@@ -1,15 +1,16 @@
-"""Status messages: what other services are told of a notification, made of its facts alone and so always the same."""
+"""Status messages: what other services are told, made of facts alone and so always the same."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 from uuid import UUID, uuid5
 
 import msgspec
 
+from handlers.preference_messages import Moment, ToldPreference, told_preference
 from ledger import notification as n
 from ledger.errors import UnavailableError, UnknownTopicError
 from ledger.mapping import FactMapper, Recorded, of_notification
@@ -22,7 +23,6 @@ SOURCE: Final = "notification-ledger"
 _STREAMS = 100
 _MAPPER = FactMapper()
 Name = Literal["notification-ledger"]
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class MessageType(StrEnum):
@@ -32,6 +32,7 @@ class MessageType(StrEnum):
     FAILED = "NotificationFailed"
     SUPPRESSED = "NotificationSuppressed"
     UPDATE = "NotificationDeliveryUpdate"
+    PREFERENCE = "CommunicationPreferenceUpdated"
 
 
 class Event(StrEnum):
@@ -82,7 +83,7 @@ class AskedBy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     correlation_id: str | None
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="about", tag="notification"):
     """How a notification stood after the fact of this version, and what the fact says. No personal data (promise I18).
 
     `reason` is a code: why we ended it, or what the doubt is. `evidence` holds the provider's codes.
@@ -106,7 +107,10 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class StatusMessage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The platform's envelope. `source` repeats `sourceService`: the platform's readers know it by either name."""
+    """The platform's envelope. `source` repeats `sourceService`: the platform's readers know it by either name.
+
+    `partitionKey` is the same for all about one notification, or about what one person allows.
+    """
 
     message_id: UUID
     message_type: MessageType
@@ -115,7 +119,7 @@ class StatusMessage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     source: Name
     correlation_id: str | None
     partition_key: UUID
-    payload: Told
+    payload: Told | ToldPreference
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -134,12 +138,12 @@ class Page(msgspec.Struct, frozen=True):
 
 
 def message_id(stream: UUID, version: int) -> UUID:
-    """Return the id of the message about one fact: a UUIDv5 below the notification's own id, the same for ever."""
+    """Return the id of the message about one fact: a UUIDv5 below the stream's own id, the same for ever."""
     return uuid5(stream, f"status/{version}")
 
 
 class StatusMessages:
-    """Makes messages of facts; each also needs what came before in its stream, which is read for it."""
+    """Makes messages of facts; those of a notification also need what came before in its stream, which is read."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -147,10 +151,12 @@ class StatusMessages:
     async def of(self, facts: Iterable[Recorded]) -> Made:
         """Make the messages of those facts that are told. Raises UnavailableError, UnknownTopicError."""
         wanted: dict[UUID, set[int]] = defaultdict(set)
+        made = Made([], {})
         for each in facts:
             if type(each.fact) in _TOLD:
                 wanted[each.originator_id].add(each.originator_version)
-        made = Made([], {})
+            elif told := told_preference(each):
+                made.messages.append(_of_preference(each, told))
         streams = list(wanted)
         for first in range(0, len(streams), _STREAMS):
             rows = await self._store.load(streams[first : first + _STREAMS])
@@ -240,14 +246,29 @@ def _message(row: Row, state: n.State, fact: n.NotificationFact) -> StatusMessag
             correlation_id=requested.correlation_id,
         ),
     )
+    return _enveloped(row.stream, told, message_type, at=fact.recorded_at, correlation_id=requested.correlation_id)
+
+
+def _of_preference(each: Recorded, told: ToldPreference) -> StatusMessage:
+    return _enveloped(each.originator_id, told, MessageType.PREFERENCE, at=each.fact.recorded_at)
+
+
+def _enveloped(
+    stream: UUID,
+    told: Told | ToldPreference,
+    message_type: MessageType,
+    *,
+    at: datetime,
+    correlation_id: str | None = None,
+) -> StatusMessage:
     return StatusMessage(
-        message_id=message_id(row.stream, row.version),
+        message_id=message_id(stream, told.version),
         message_type=message_type,
-        timestamp=fact.recorded_at,
+        timestamp=at,
         source_service=SOURCE,
         source=SOURCE,
-        correlation_id=requested.correlation_id,
-        partition_key=row.stream,
+        correlation_id=correlation_id,
+        partition_key=stream,
         payload=told,
     )
 

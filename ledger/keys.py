@@ -100,6 +100,12 @@ class Identity:
         return hmac.digest(self._key, message, sha256)
 
 
+def user_of(recipient: str) -> str | None:
+    """Return the platform's user id in the name of a data key; None where it names an address."""
+    kind, _, name = recipient.partition(":")
+    return name if kind == "user" else None
+
+
 def make_identity_key() -> bytes:
     """Draw a new identity key."""
     return os.urandom(_KEY)

@@ -9,6 +9,7 @@ import yaml
 
 from api.schemas import Message
 from handlers.ingest import DEAD, EXCHANGES, NORMAL, URGENT
+from handlers.preference_messages import PreferenceEvent
 from handlers.publish import EVENTS, UNROUTED, routing_key
 from handlers.status_messages import MessageType, StatusMessage
 from ledger.values import Category, Channel
@@ -20,7 +21,11 @@ from tests.support.json_schema import faults
 from tests.support.rabbitmq import Broker
 from tests.support.service import SOON
 
-KEY = "{messageType}.{channel}.{category}"
+# Addresses behind the exchange that is published to.
+KEYS = {
+    EVENTS: "{messageType}.{channel}.{category}",
+    f"{EVENTS}/preferences": f"{MessageType.PREFERENCE}.{{event}}",
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +52,8 @@ def test_it_has_the_exchanges_that_are_declared_and_the_queues_behind_them(docum
 
 def test_every_channel_is_named_after_what_it_is(document: dict[str, Any]):
     for name, channel in document["channels"].items():
-        address = "#" if "x-queue" in channel else KEY if name == EVENTS else name
-        assert bound(channel, "queue" if address == name else "routingKey")["name"] == name
+        address = "#" if "x-queue" in channel else KEYS.get(name, name)
+        assert bound(channel, "queue" if address == name else "routingKey")["name"] == name.partition("/")[0]
         assert channel["address"] == address
 
 
@@ -87,26 +92,39 @@ def declared(broker: Broker, kind: str, name: str) -> dict[str, Any]:
     raise TimeoutError(f"the broker has no {name} among its {kind}")
 
 
-def test_a_status_message_is_routed_by_the_words_that_are_described(document: dict[str, Any]):
-    words = {name: set(given["enum"]) for name, given in document["channels"][EVENTS]["parameters"].items()}
-    assert words == {"messageType": set(MessageType), "channel": set(Channel), "category": set(Category)}
-    (example,) = document["components"]["messages"]["statusMessage"]["examples"]
-    message = msgspec.convert(example["payload"], StatusMessage)
-    assert routing_key(message) == "NotificationDeliveryUpdate.email.transactional"
+def test_a_message_is_routed_by_the_words_that_are_described(document: dict[str, Any]):
+    status, preference = (parameters(document, channel) for channel in KEYS)
+    others = set(MessageType) - {MessageType.PREFERENCE}
+    assert status == {"messageType": others, "channel": set(Channel), "category": set(Category)}
+    assert preference == {"event": set(PreferenceEvent)}
+    assert [routing_key(msgspec.convert(one["payload"], StatusMessage)) for one in published(document)["examples"]] == [
+        "NotificationDeliveryUpdate.email.transactional",
+        "CommunicationPreferenceUpdated.consent_changed",
+    ]
 
 
-def test_the_example_of_a_status_message_is_one(document: dict[str, Any]):
-    described = document["components"]["messages"]["statusMessage"]
-    (example,) = described["examples"]
-    assert list(faults(example["payload"], described["payload"], document)) == []
-    assert msgspec.to_builtins(msgspec.convert(example["payload"], StatusMessage)) == example["payload"]
+def parameters(document: dict[str, Any], channel: str) -> dict[str, set[str]]:
+    return {name: set(given["enum"]) for name, given in document["channels"][channel]["parameters"].items()}
+
+
+def published(document: dict[str, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = document["components"]["messages"]["statusMessage"]
+    return described
+
+
+def test_the_examples_of_status_messages_are_some(document: dict[str, Any]):
+    described = published(document)
+    for example in described["examples"]:
+        assert list(faults(example["payload"], described["payload"], document)) == []
+        read = msgspec.convert(example["payload"], StatusMessage)
+        assert msgspec.json.decode(msgspec.json.encode(read)) == example["payload"]
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]):
     for reference in references(document):
         place: Any = document
         for step in reference.removeprefix("#/").split("/"):
-            place = place[step]
+            place = place[step.replace("~1", "/")]
 
 
 def references(node: Any) -> list[str]:

@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 from uuid import UUID, uuid5
@@ -23,15 +23,18 @@ from structlog.testing import capture_logs
 
 from handlers.metrics import Metrics
 from handlers.publish import OUTBOX, UNROUTED, Publish
-from handlers.status_messages import StatusMessages, message_id
+from handlers.recipients import tell
+from handlers.status_messages import StatusMessages, Told, message_id
 from ledger import notification as n
 from ledger.follower import Follower, Parked, caught_up, parked, position
 from ledger.ledger import Ledger
 from ledger.notification import Origin
+from ledger.preferences import Choice, ConsentNews, PreferenceNews, QuietHours
+from ledger.recipient import ContactNews, Field
 from ledger.signals import Signals
 from ledger.status import Status
 from ledger.store import Encoded, connect
-from ledger.values import Accepted, Channel, Fallback, InDoubt, Outcome, Refused, ReportKind
+from ledger.values import Accepted, Category, Channel, Fallback, InDoubt, Outcome, Refused, ReportKind
 from ops.gauges import Gauges
 from projections.notification_log import NotificationLog
 from tests.acceptance.audit import count
@@ -204,7 +207,8 @@ async def test_that_a_fallback_is_called_off_is_an_update_of_what_was_sent(ledge
     await lives.settle(ledger, stream, attempt, TAKEN)
     await cancelled(ledger, stream)
     page = await StatusMessages(ledger.store).after(0, limit=10)
-    assert [(one.message_type, one.payload.event, one.payload.status) for one in page.messages] == [
+    told = [(one.message_type, one.payload) for one in page.messages if isinstance(one.payload, Told)]
+    assert [(message_type, payload.event, payload.status) for message_type, payload in told] == [
         ("NotificationSent", "dispatched", Status.DISPATCHED),
         ("NotificationDeliveryUpdate", "cancelled", Status.DISPATCHED),
     ]
@@ -229,6 +233,39 @@ async def test_a_message_says_how_its_notification_stood_then_and_where_it_came_
         assert one.told["userId"] == "u-7"
         assert one.told["origin"]["messageId"] == "m-7"
         assert (one.told["provider"], one.told["attempt"]) == ("ses", str(attempt))
+
+
+async def test_i14_i18_what_a_person_allows_is_told_in_order_and_names_nobody_but_their_id(
+    ledger: Ledger, broker: Broker, relay: Relay, connection: AsyncConnection[Any]
+):
+    await bind(broker.url, QUEUE, key="CommunicationPreferenceUpdated.#")
+    said_at = await ledger.store.now()
+    agreed = ConsentNews(purpose="offers", granted=True, wording="2031-05", where="checkout", at=said_at)
+    everything = PreferenceNews(
+        user_id="u-7",
+        said_at=said_at,
+        choices=(Choice(Category.MARKETING, Channel.SMS, enabled=False),),
+        consents=(agreed,),
+        quiet=QuietHours(time(22), time(7, 30)),
+    )
+    await tell(ledger, ContactNews("u-7", said_at, {Field.EMAIL: "ada@example.com"}), by="test")
+    for news in (everything, PreferenceNews(user_id="u-7", said_at=said_at, quiet=None)):
+        await tell(ledger, news, by="test")
+    async with relay.running(), listening(broker.url, QUEUE) as listener:
+        await until(lambda: len(listener.heard) == 4, "every message")
+        assert await published_all(connection, ledger)
+    stream = (await ledger.recipient("u-7")).stream
+    assert [one.id for one in listener.heard] == [str(message_id(stream, version)) for version in (2, 3, 4, 5)]
+    for one in listener.heard:
+        assert list(faults(one.body, MESSAGE, DOCUMENT)) == [], one.body
+        assert one.routing_key == f"CommunicationPreferenceUpdated.{one.told['event']}"
+        assert one.told["userId"] == "u-7"
+        assert b"ada@" not in one.raw
+    choices, consent, hours, cleared = (one.told for one in listener.heard)
+    assert choices["preferences"] == [{"category": "marketing", "channel": "sms", "enabled": False}]
+    assert [told["purpose"] for told in consent["consents"]] == ["offers"]
+    assert datetime.fromisoformat(consent["occurredAt"]) == said_at
+    assert [told["quietHours"] for told in (hours, cleared)] == [{"from": "22:00", "to": "07:30"}, None]
 
 
 async def test_i14_what_nobody_listens_to_is_kept_and_counted_and_holds_nothing_up(

@@ -11,11 +11,24 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "integer": (int,),
     "object": (dict,),
     "array": (list,),
+    "boolean": (bool,),
     "null": (type(None),),
 }
 _FORMATS: Mapping[str, Callable[[str], object]] = {"uuid": UUID, "date-time": datetime.fromisoformat}
 KNOWN = {
-    *("$ref", "anyOf", "allOf", "enum", "type", "format", "properties", "required", "additionalProperties"),
+    *(
+        "$ref",
+        "anyOf",
+        "allOf",
+        "enum",
+        "type",
+        "format",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "discriminator",
+    ),
     *("title", "description"),
 }
 
@@ -37,6 +50,9 @@ def faults(value: Any, schema: Schema, document: Schema, at: str = "$") -> Itera
         yield from _of_format(value, schema["format"], at)
     elif isinstance(value, dict):
         yield from _inside(value, schema, document, at)
+    elif isinstance(value, list) and "items" in schema:
+        for place, one in enumerate(value):
+            yield from faults(one, schema["items"], document, f"{at}[{place}]")
 
 
 def _referred(reference: str, document: Schema) -> Schema:

@@ -84,13 +84,13 @@ def first_of_each(heard: Sequence[Heard]) -> list[Heard]:
 
 
 def versions(heard: Sequence[Heard]) -> dict[UUID, list[int]]:
-    """The versions that came of each notification, in the order in which each came first."""
+    """The versions that came of each notification or person, in the order in which each came first."""
     found: dict[UUID, list[int]] = defaultdict(list)
     for one in first_of_each(heard):
-        found[UUID(one.told["notificationId"])].append(one.told["version"])
+        found[UUID(one.body["partitionKey"])].append(one.told["version"])
     return found
 
 
 def out_of_order(heard: Sequence[Heard]) -> list[UUID]:
-    """The notifications of which a version came, for the first time, after a higher one."""
+    """The notifications and people of which a version came, for the first time, after a higher one."""
     return [stream for stream, came in versions(heard).items() if came != sorted(came)]

@@ -164,7 +164,7 @@ async def test_the_stream_of_a_person_is_no_notification(service: Service):
     assert released.status_code == 404
 
 
-async def test_i18_the_status_messages_pass_over_what_is_told_of_people(service: Service):
+async def test_i18_the_status_messages_pass_over_how_people_are_reached(service: Service):
     await told(service)
     await registered(service)
     page = (await service.client.get("/v1/positions")).json()
