@@ -28,6 +28,7 @@ from ops import answers, archiving, process, sandbox
 from ops.errors import OperationError
 from ops.logs import configure
 from ops.migrations import migrate as bring_up_to_date
+from ops.rebuild import rebuild_agenda
 from ops.recovery import recover
 from ops.reloading import aws_file
 from ops.roles import ROLES
@@ -217,6 +218,21 @@ def verify_(*, as_json: bool) -> None:
     checks = _with_parts(lambda given: verify(given.ledger.store, given.archive, told=_told_on_the_way))
     _print(checks, [line for check in checks for line in check.lines()], as_json=as_json)
     if not all(check.is_right for check in checks):
+        click.get_current_context().exit(1)
+
+
+@main.command("rebuild")
+@click.argument("view", type=click.Choice(["agenda"]), expose_value=False)
+@click.option("--dry-run", is_flag=True, help="Say what is not right, and change nothing.")
+@_JSON
+def rebuild_(*, dry_run: bool, as_json: bool) -> None:
+    """Make anew what is derived from the facts: the agenda, which says what is due. Others may work meanwhile.
+
+    Safe to repeat, and to stop anywhere. Exits with 1 when a notification could not be read; the others are set right.
+    """
+    rebuilt = _with_parts(lambda given: rebuild_agenda(given.ledger.store, dry_run=dry_run, told=_told_on_the_way))
+    _print(rebuilt, [rebuilt.line], as_json=as_json)
+    if not rebuilt.is_whole:
         click.get_current_context().exit(1)
 
 

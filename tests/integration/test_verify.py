@@ -196,6 +196,34 @@ async def test_i11_the_agenda_is_made_anew_while_notifications_move_on(
     assert [found async for found in agenda_audit.differing(ledger.store)] == []
 
 
+async def test_i11_the_command_sets_the_agenda_right_says_what_was_not_and_changes_nothing_in_a_dry_run(
+    streams: list[UUID], application: Connection, superuser: psycopg.Connection, database: Database, tmp_path: Path
+):
+    query = "SELECT notification, channel, lane, due_at, version FROM ledger.agenda ORDER BY notification"
+    before = await rows(application, query)
+    lost, late, *_ = [row[0] for row in before]
+    await application.execute("DELETE FROM ledger.agenda WHERE notification = %s", (lost,))
+    await application.execute("UPDATE ledger.agenda SET due_at = now() WHERE notification = %s", (late,))
+    altered = await rows(application, query)
+    async with processes.running(tmp_path, DATABASE_URL=database.url) as service:
+
+        async def said(*arguments: str) -> tuple[int, str]:
+            process = service.launch("rebuild", "agenda", *arguments, program=processes.CLI)
+            return await process.ended(), process.log()
+
+        differing = f"agenda: 1 missing, 1 wrong ({len(streams) + 3} notifications)\n"
+        assert await said("--dry-run") == (0, differing)
+        assert await rows(application, query) == altered
+        assert await said() == (0, differing)
+        assert await rows(application, query) == before
+        unreadable = "UPDATE ledger.stored_events SET topic = 'notification.invented' WHERE originator_id = %s"
+        superuser.execute(unreadable, (lost,))
+        await application.execute("DELETE FROM ledger.agenda")
+        code, told = await said("--json")
+        assert (code, json.loads(told)["unreadable"]) == (1, 1)
+    assert await rows(application, query) == [row for row in before if row[0] != lost]
+
+
 async def test_i11_a_row_of_the_list_that_was_altered_deleted_or_made_up_is_named(
     ledger: Ledger, streams: list[UUID], application: Connection
 ):

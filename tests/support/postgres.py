@@ -26,7 +26,7 @@ KEY_ENCRYPTION_KEY = bytes(range(32))
 IDENTITY_KEY = bytes(range(32, 64))
 
 # A test that is about durability starts a server of its own; for all others the disk is only slow.
-FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "checkpoint_timeout": "30min"}
+FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "600", "checkpoint_timeout": "30min"}
 
 
 class Database(msgspec.Struct, frozen=True):
