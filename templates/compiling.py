@@ -155,6 +155,7 @@ class _Compiler:
                 if (expression := self._expression(source, "when", channel))
             },
             data=tuple(self._data(kind)),
+            send_at=self._field(declared.send_at, _TIME, "send_at"),
             expires_at=self._field(declared.expires_at, _TIME, "expires_at"),
             expires_in=self._field(declared.expires_in, _SECONDS, "expires_in"),
             expires_from_timestamp=declared.expires_from == "timestamp",

@@ -63,6 +63,7 @@ class RuleDeclaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     to: dict[Channel, str] = {}
     when: dict[Channel, str] = {}
     data: dict[str, str] = {}
+    send_at: str | None = None
     expires_at: str | None = None
     expires_in: str | None = None
     expires_from: Literal["intake", "timestamp"] = "intake"

@@ -106,6 +106,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     to: dict[Channel, Field]
     when: dict[Channel, Expression]
     data: tuple[tuple[str, Field], ...]
+    send_at: Field | None
     expires_at: Field | None
     expires_in: Field | None
     expires_from_timestamp: bool
@@ -149,7 +150,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         locale = _read(self.locale, scope, item, faults)
         read = ((key, field.read(scope, item, faults)) for key, field in self.data)
         data = {key: value for key, value in read if value is not None}
-        expires_at = self._expires_at(scope, item, timestamp=timestamp, faults=faults)
+        send_at = self._send_at(scope, item, timestamp=timestamp, faults=faults)
+        begins = max(send_at or timestamp, timestamp)
+        expires_at = self._expires_at(scope, item, begins=begins, faults=faults)
         elsewhere = _read(self.to.get(fallback.channel), scope, item, faults) if fallback else None
         for channel in served:
             if channel in self.when and self.when[channel].read(scope) is None:
@@ -161,20 +164,30 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
                 personal=Personal(address, name, data, fallback_address=elsewhere),
                 locale=locale,
                 default_locale=self.locale_default,
+                send_at=send_at,
                 expires_at=expires_at,
                 fallback=fallback,
             )
 
-    def _expires_at(
+    def _send_at(
         self, scope: dict[str, Any], item: str, *, timestamp: datetime, faults: list[Fault]
     ) -> datetime | None:
+        moment = read_time(_read(self.send_at, scope, item, faults))
+        if self.send_at is not None and moment is not None and moment > timestamp + LONGEST:
+            faults.append(Fault(self.send_at.expression.where(item), "must be at most 8 weeks ahead"))
+        return moment
+
+    def _expires_at(
+        self, scope: dict[str, Any], item: str, *, begins: datetime, faults: list[Fault]
+    ) -> datetime | None:
+        """Return when it ends, where the message says so; `begins` is when it may be sent, or was asked for."""
         if self.expires_at is not None:
             moment = read_time(self.expires_at.read(scope, item, faults))
-            return moment and min(moment, timestamp + LONGEST)
+            return moment and min(moment, begins + LONGEST)
         if self.expires_in is not None:
             seconds = self.expires_in.read(scope, item, faults)
-            return seconds and timestamp + timedelta(seconds=seconds)
-        return timestamp + self.kind.expires_after if self.expires_from_timestamp else None
+            return seconds and begins + timedelta(seconds=seconds)
+        return begins + self.kind.expires_after if self.expires_from_timestamp else None
 
 
 def _read(field: Field | None, scope: dict[str, Any], item: str, faults: list[Fault]) -> Any:

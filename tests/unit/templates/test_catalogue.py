@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ledger.values import Category, Channel, DoubtPolicy, Lane, Wanted
-from templates.catalogue import Catalogue, describe, load
+from templates.catalogue import CATALOGUE, Catalogue, describe, load
 from templates.envelope import MessageRejectedError, UnknownMessageError, examine
 from tests.unit.templates.samples import MEANINGS, NOW, body, sample
 
@@ -166,6 +166,34 @@ def test_a_sale_expires_when_it_ends_and_in_eight_weeks_at_the_latest(catalogue:
     assert found.expires_at == datetime(2031, 5, 5, 22, tzinfo=UTC)
     (late,) = wanted(catalogue, sample("FlashSaleAnnouncedEvent", endsAt="9999-01-01T00:00:00Z"))
     assert late.expires_at == datetime(2031, 6, 29, 11, 59, 0, 125000, tzinfo=UTC)
+
+
+@pytest.fixture
+def scheduled(tmp_path: Path) -> Catalogue:
+    """Ours, where a sale is told of at a time that its message gives."""
+    file, sale = tmp_path / "catalogue.yaml", "  FlashSaleAnnouncedEvent:\n    - notification: flash_sale\n"
+    file.write_text(CATALOGUE.read_text("utf-8").replace(sale, f"{sale}      send_at: payload.startsAt?\n"))
+    return load(file)
+
+
+def sale(**times: str) -> dict[str, Any]:
+    return sample("FlashSaleAnnouncedEvent", **times)
+
+
+def test_what_a_message_wants_later_is_sent_then_and_ends_counted_from_then(scheduled: Catalogue):
+    starts, ends = "2031-05-10T08:00:00+02:00", "9999-01-01T00:00:00Z"
+    (found,) = wanted(scheduled, sale(startsAt=starts, endsAt=ends))
+    begins = datetime(2031, 5, 10, 6, tzinfo=UTC)
+    assert (found.send_at, found.expires_at) == (begins, begins + timedelta(weeks=8))
+    assert wanted(scheduled, sale())[0].send_at is None
+
+
+@pytest.mark.parametrize(
+    ("starts", "expected"),
+    [("2031-07-01T00:00:00Z", "must be at most 8 weeks ahead"), ("soon", "must be an ISO 8601 time with an offset")],
+)
+def test_a_time_to_send_is_a_time_within_eight_weeks(scheduled: Catalogue, starts: str, expected: str):
+    assert faults(scheduled, sale(startsAt=starts)) == [f"payload.startsAt {expected}"]
 
 
 def test_a_name_may_be_any_unicode_and_may_be_missing(catalogue: Catalogue):
