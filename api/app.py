@@ -9,6 +9,7 @@ from api import (
     dead_letters,
     documents,
     health,
+    message_types,
     messages,
     notifications,
     pauses,
@@ -31,6 +32,8 @@ LARGEST_BODY = 1024 * 1024
 ROUTES = (
     messages.post_message,
     messages.post_notification,
+    message_types.list_message_types,
+    message_types.get_message_schema,
     search.list_notifications,
     search.search_notifications,
     notifications.get_notification,

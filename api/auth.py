@@ -26,6 +26,8 @@ class Scope(StrEnum):
     OPERATIONS = "operations"
 
 
+# Whoever has a valid token, whatever it allows: for what describes the service and holds no data.
+ANY_TOKEN: Collection[Scope] = ()
 PUBLIC = {
     "/callbacks/ses": "SNS has no token of ours; what it posts is verified by its signature",
     "/callbacks/twilio": "nor has Twilio; what it posts is verified by its signature over our public URL",
@@ -76,7 +78,7 @@ class Guard:
 def declared(handler: BaseRouteHandler) -> frozenset[str] | None:
     """Return the scopes that a route declares (`scopes=` of its decorator); None = nobody may call it."""
     scopes: Collection[str] | None = handler.opt.get("scopes")
-    return frozenset(scopes) if scopes else None
+    return None if scopes is None else frozenset(scopes)
 
 
 def operations(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:

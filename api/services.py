@@ -1,5 +1,7 @@
 """What the routes need, by plain constructor arguments, and the request as they see it."""
 
+from collections.abc import Mapping
+
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
@@ -19,13 +21,14 @@ from ledger.ledger import Ledger
 from ledger.reads import Reads
 from ledger.set_aside import SetAside
 from providers.contract import Callbacks, Receipts
+from templates.message_schemas import Schema
 
 Call = Request[Caller, None, State]
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the API is made of: `reach` says how far providers may be called, `ses` and `twilio` read what
-    those report, `receipts` what apps do.
+    those report, `receipts` what apps do. `schemas` are those of the messages, by type.
     """
 
     ledger: Ledger
@@ -34,6 +37,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     reads: Reads
     set_aside: SetAside
     take_in: TakeIn
+    schemas: Mapping[str, Schema]
     dead_letters: DeadLetters
     receive: Receive
     pauses: Pauses

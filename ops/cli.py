@@ -41,6 +41,7 @@ from providers.pricing import describe as describe_prices
 from templates.catalogue import describe
 from templates.declarations import CatalogueError
 from templates.envelope import MessageRejectedError, UnknownMessageError
+from templates.message_schemas import message_schemas
 
 T = TypeVar("T")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -438,6 +439,26 @@ def try_(file: Any, *, as_json: bool) -> None:
         raise OperationError(str(exc)) from exc
     told = [answers.of_wanted(one) for one in asked] if isinstance(asked, list) else [answers.of_news(asked)]
     _print(told, [" ".join(f"{name}={value}" for name, value in one.items()) for one in told], as_json=as_json)
+
+
+@catalogue.command()
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder: one file TYPE.schema.json each, in place of printing them.",
+)
+def schemas(out: Path | None) -> None:
+    """Print the JSON Schema (2020-12) of each message that the catalogue knows, by its type."""
+    given = _settings()
+    known = message_schemas(catalogue_of(given), channels=given.served())
+    if out is None:
+        _print(known, [], as_json=True)
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    for name, schema in known.items():
+        file = out / f"{name}.schema.json"
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(schema)) + b"\n")
+        click.echo(str(file))
 
 
 @main.command()

@@ -41,6 +41,7 @@ from providers.pricing import Prices
 from providers.ses_callbacks import SesCallbacks
 from providers.sns import Fetcher, Verifier
 from providers.twilio_callbacks import TwilioCallbacks
+from templates.message_schemas import message_schemas
 from templates.rendering import Renderer
 
 ROLES = ("api", "ingest", "deliver", "project", "maintain")
@@ -211,6 +212,7 @@ class Roles:
                 set_aside=given.set_aside,
                 dead_letters=DeadLetters(given.set_aside, given.take_in),
                 take_in=given.take_in,
+                schemas=message_schemas(given.catalogue, channels=settings.served()),
                 receive=given.receive,
                 pauses=pauses_of(given),
                 reach=reaching(settings, given.ledger),

@@ -16,11 +16,13 @@ _PLAIN_EMAIL = re.compile(
     rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@(?!(?i:(?:.*\.)?(?:{_NOWHERE}))\Z)(?:{_LABEL}\.)+[A-Za-z]{{2,63}}"
 )
 # What people put between digits. The library reads much more (letters, extensions, `tel:`), which is a mistake here.
-_PHONE = re.compile(r"\+[0-9 ()./-]{6,30}", re.ASCII)
+PHONE_PATTERN = r"\+[0-9 ()./-]{6,30}"
+_PHONE = re.compile(PHONE_PATTERN, re.ASCII)
 # The countries that country_of can tell.
 COUNTRIES = frozenset(phonenumbers.SUPPORTED_REGIONS)
 # Firebase makes them 22 characters long and does not promise it; a registration token has a colon, and over 100.
-_FID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+FID_PATTERN = r"[A-Za-z0-9_-]{1,64}"
+_FID = re.compile(FID_PATTERN)
 
 
 def is_email(value: object) -> bool:

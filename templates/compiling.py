@@ -21,7 +21,11 @@ def _is_seconds(value: object) -> bool:
     return type(value) is int and 1 <= value <= LONGEST.total_seconds()
 
 
-_SECONDS = Scalar(_is_seconds, "must be a whole number of seconds, at most 8 weeks")
+_SECONDS = Scalar(
+    _is_seconds,
+    "must be a whole number of seconds, at most 8 weeks",
+    schema={"type": "integer", "minimum": 1, "maximum": int(LONGEST.total_seconds())},
+)
 
 
 def compile_kinds(document: Document, *, digest: str, messages: Path, checker: Checker) -> dict[str, Kind]:

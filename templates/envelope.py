@@ -12,13 +12,15 @@ MAX_BODY = 512 * 1024
 MAX_DEPTH = 32
 MAX_IDENTIFIER = 200
 MAX_FAULTS = 50
+MAX_TIME = 40
 OLDEST = timedelta(days=90)
 AHEAD = timedelta(hours=1)
 LARGEST_WHOLE = 2**53  # up to here a float holds every whole number (RFC 8259, section 6)
 
 _MESSAGE_TYPE = re.compile(r"([A-Za-z][A-Za-z0-9_.-]{0,99}?)(?:\.v([1-9][0-9]{0,3}))?")
 # Python 3.11 passes over any one character between date and time, and between time and offset: a NUL, too.
-_TIME = re.compile(r"[0-9W-]+[Tt ][0-9:.,]+(?:Z|[+-][0-9:.]+)")
+TIME_PATTERN = r"[0-9W-]+[Tt ][0-9:.,]+(?:Z|[+-][0-9:.]+)"
+_TIME = re.compile(TIME_PATTERN)
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 
@@ -170,7 +172,7 @@ def is_identifier(value: object) -> bool:
 
 def read_time(value: object) -> datetime | None:
     """Return an ISO 8601 time with an offset as UTC; None for everything else."""
-    if not isinstance(value, str) or len(value) > 40 or not _TIME.fullmatch(value):
+    if not isinstance(value, str) or len(value) > MAX_TIME or not _TIME.fullmatch(value):
         return None
     try:
         return datetime.fromisoformat(value).astimezone(UTC)

@@ -8,7 +8,7 @@ import msgspec
 
 from ledger.recipient import ContactNews, DeviceNews, Field, News, Platform
 from templates.envelope import Envelope, Fault
-from templates.preferences import Names, read_preferences
+from templates.preferences import Names, read_preferences, schemas_in
 from templates.shapes import SCALARS, Scalar, joined
 
 _SHAPES: Mapping[Field, Scalar] = {
@@ -28,7 +28,11 @@ _IN_PAYLOADS: Mapping[Field, str] = {
 }
 _PREFERENCES = Names(choices="preferences", consents="consents", quiet_hours="quietHours")
 _ID, _FID = SCALARS["id"], SCALARS["fid"]
-_PLATFORM = Scalar(lambda value: isinstance(value, str) and value in set(Platform), f"must be {' or '.join(Platform)}")
+_PLATFORM = Scalar(
+    lambda value: isinstance(value, str) and value in set(Platform),
+    f"must be {' or '.join(Platform)}",
+    schema={"enum": [platform.value for platform in Platform]},
+)
 
 
 def read(envelope: Envelope, faults: list[Fault]) -> News | None:
@@ -109,3 +113,16 @@ MESSAGES: Mapping[tuple[str, int], Callable[[Envelope, list[Fault]], News | None
     ("UserPreferencesChangedEvent", 1): _preferences_changed,
 }
 TYPES = frozenset(message_type for message_type, _ in MESSAGES)
+
+
+def _payload(*required: str, **members: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"properties": {"userId": _ID.schema, **members}, "required": ["userId", *required]}
+
+
+_CONTACT = {name: {"anyOf": [_SHAPES[field].schema, {"enum": [None, ""]}]} for field, name in _IN_PAYLOADS.items()}
+# What JSON Schema (2020-12) can say of each payload.
+PAYLOADS: Mapping[tuple[str, int], Mapping[str, Any]] = {
+    ("UserContactChangedEvent", 1): _payload(**_CONTACT),
+    ("DeviceRegisteredEvent", 1): _payload("fid", "platform", fid=_FID.schema, platform=_PLATFORM.schema),
+    ("UserPreferencesChangedEvent", 1): _payload(**schemas_in(_PREFERENCES)),
+}

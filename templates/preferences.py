@@ -11,7 +11,7 @@ import msgspec
 from ledger.preferences import Choice, ConsentNews, PreferenceNews, QuietHours
 from ledger.values import Category, Channel
 from templates.envelope import AHEAD, Fault, read_time
-from templates.shapes import SCALARS, Listing, Record, Scalar, Shape, joined
+from templates.shapes import SCALARS, Listing, Record, Scalar, Shape, joined, schema_of
 
 _TIME_OF_DAY = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
 
@@ -25,7 +25,11 @@ class Names(msgspec.Struct, frozen=True):
 
 
 def _word(words: type[StrEnum]) -> Scalar:
-    return Scalar(lambda value: isinstance(value, str) and value in set(words), f"must be {' or '.join(words)}")
+    return Scalar(
+        lambda value: isinstance(value, str) and value in set(words),
+        f"must be {' or '.join(words)}",
+        schema={"enum": [word.value for word in words]},
+    )
 
 
 def _is_time_of_day(value: object) -> bool:
@@ -41,8 +45,13 @@ def _record(*members: tuple[str, Shape, bool]) -> Record:
 
 
 _ID, _FLAG = SCALARS["id"], SCALARS["flag"]
-_MOMENT = Scalar(SCALARS["time"].check, SCALARS["time"].expected, read_time)
-_CLOCK = Scalar(_is_time_of_day, "must be a time of day such as 22:00")
+_TIME = SCALARS["time"]
+_MOMENT = Scalar(_TIME.check, _TIME.expected, read_time, schema=_TIME.schema)
+_CLOCK = Scalar(
+    _is_time_of_day,
+    "must be a time of day such as 22:00",
+    schema={"type": "string", "pattern": f"^(?:{_TIME_OF_DAY.pattern})$"},
+)
 _CHOICE = ("category", "channel")
 _CHOICES = _list_of(("category", _word(Category), True), ("channel", _word(Channel), True), ("enabled", _FLAG, True))
 _CONSENT = (("purpose", _ID, True), ("granted", _FLAG, True), ("wording", _ID, False), ("where", _ID, False))
@@ -84,6 +93,16 @@ def read_preferences(
         consents=msgspec.convert(consents, tuple[ConsentNews, ...]),
         quiet=quiet,
     )
+
+
+def schemas_in(names: Names) -> dict[str, Any]:
+    """Return what JSON Schema can say of the parts of a body in which consents are dated."""
+    shapes: dict[str, Shape] = {
+        names.choices: _CHOICES,
+        names.consents: _DATED_CONSENTS,
+        names.quiet_hours: _QUIET_HOURS,
+    }
+    return {name: {"anyOf": [schema_of(shape), {"type": "null"}]} for name, shape in shapes.items()}
 
 
 def _listed(

@@ -1,7 +1,7 @@
 """What a value must look like to be said: the catalogue's scalar types, lists and records."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from templates.addresses import MAX_EMAIL, is_email, is_fid, is_phone, read_phone
-from templates.envelope import Fault, is_identifier, read_time
+from templates.addresses import FID_PATTERN, MAX_EMAIL, PHONE_PATTERN, is_email, is_fid, is_phone, read_phone
+from templates.envelope import MAX_IDENTIFIER, MAX_TIME, TIME_PATTERN, Fault, is_identifier, read_time
 
 MAX_TEXT = 2000
 MAX_LINE = 200
@@ -27,7 +27,8 @@ _DECIMAL = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,6})?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # The database also lies there with leap seconds (right/) and without (posix/), which no calendar of people counts.
 _TIME_ZONE = re.compile(r"(?!posix/|right/)[A-Za-z][A-Za-z0-9_+-]{0,30}(?:/[A-Za-z0-9_+-]{1,30}){0,2}")
-_LINK = re.compile(r"(?i:https?)://[^\s@/?#<>\"'`{}|\\^]+(?:[/?#]\S*)?")
+# Written so that readers of JSON Schema understand it, too: they know no flags.
+_LINK = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://[^\s@/?#<>\"'`{}|\\^]+(?:[/?#]\S*)?")
 
 
 def is_text(value: object) -> bool:
@@ -108,11 +109,15 @@ def decimal_of(value: float | str) -> Decimal:
 
 
 class Scalar(msgspec.Struct, frozen=True):
-    """One value of a named type, taken as it is; where there is a `form`, as that returns it (None: it is none)."""
+    """One value of a named type, taken as it is; where there is a `form`, as that returns it (None: it is none).
+
+    `schema` is what JSON Schema can say of it: whatever is taken fits it.
+    """
 
     check: Callable[[object], bool]
     expected: str
     form: Callable[[object], Any] | None = None
+    schema: Mapping[str, Any] = {}
 
     def read(self, value: Any, path: str, faults: list[Fault]) -> Any:
         if self.form is not None:
@@ -123,23 +128,68 @@ class Scalar(msgspec.Struct, frozen=True):
         return None
 
 
+def _string(pattern: str = "", **keywords: Any) -> dict[str, Any]:
+    return {"type": "string"} | ({"pattern": f"^(?:{pattern})$"} if pattern else {}) | keywords
+
+
+_FINITE = {"exclusiveMinimum": -LARGEST_NUMBER, "exclusiveMaximum": LARGEST_NUMBER}
+_A_NUMBER = {"type": "number", **_FINITE}
+_ON_ONE_LINE = r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"
+
 SCALARS = {
-    "id": Scalar(is_identifier, "must be a string of 1 to 200 printable characters"),
-    "text": Scalar(is_text, f"must be a string of at most {MAX_TEXT} characters without controls"),
-    "line": Scalar(is_line, f"must be a string of at most {MAX_LINE} characters on one line"),
-    "integer": Scalar(is_integer, "must be a whole number"),
-    "number": Scalar(is_number, "must be a number"),
-    "amount": Scalar(is_amount, "must be a number, or a decimal in a string"),
-    "currency": Scalar(is_currency, "must be an ISO 4217 code such as GBP"),
-    "date": Scalar(is_date, "must be a date such as 2026-11-24"),
-    "time": Scalar(is_time, "must be an ISO 8601 time with an offset"),
-    "link": Scalar(is_link, "must be an http or https URL"),
-    "flag": Scalar(is_flag, "must be true or false"),
-    "email": Scalar(is_email, f"must be an e-mail address: one @, a domain, at most {MAX_EMAIL} characters"),
-    "phone": Scalar(is_phone, "must be a phone number with its country code such as +442071838750", read_phone),
-    "fid": Scalar(is_fid, "must be a Firebase installation id: at most 64 letters, digits, - or _"),
-    "locale": Scalar(is_locale, "must be a language tag such as en-GB"),
-    "time_zone": Scalar(is_time_zone, "must be an IANA time zone such as Europe/London"),
+    "id": Scalar(
+        is_identifier,
+        f"must be a string of 1 to {MAX_IDENTIFIER} printable characters",
+        schema=_string(minLength=1, maxLength=MAX_IDENTIFIER),
+    ),
+    "text": Scalar(
+        is_text,
+        f"must be a string of at most {MAX_TEXT} characters without controls",
+        schema=_string(maxLength=MAX_TEXT),
+    ),
+    "line": Scalar(
+        is_line,
+        f"must be a string of at most {MAX_LINE} characters on one line",
+        schema=_string(_ON_ONE_LINE, maxLength=MAX_LINE),
+    ),
+    "integer": Scalar(is_integer, "must be a whole number", schema={"type": "integer", **_FINITE}),
+    "number": Scalar(is_number, "must be a number", schema=_A_NUMBER),
+    "amount": Scalar(
+        is_amount,
+        "must be a number, or a decimal in a string",
+        schema={"anyOf": [_A_NUMBER, _string(_DECIMAL.pattern)]},
+    ),
+    "currency": Scalar(is_currency, "must be an ISO 4217 code such as GBP", schema=_string(_CURRENCY.pattern)),
+    "date": Scalar(is_date, "must be a date such as 2026-11-24", schema=_string(_DATE.pattern, format="date")),
+    "time": Scalar(
+        is_time, "must be an ISO 8601 time with an offset", schema=_string(TIME_PATTERN, maxLength=MAX_TIME)
+    ),
+    "link": Scalar(
+        is_link,
+        "must be an http or https URL",
+        schema=_string(_LINK.pattern, maxLength=MAX_LINK),
+    ),
+    "flag": Scalar(is_flag, "must be true or false", schema={"type": "boolean"}),
+    "email": Scalar(
+        is_email,
+        f"must be an e-mail address: one @, a domain, at most {MAX_EMAIL} characters",
+        schema=_string(r"[^\s@]+@[^\s@]+", maxLength=MAX_EMAIL),
+    ),
+    "phone": Scalar(
+        is_phone,
+        "must be a phone number with its country code such as +442071838750",
+        read_phone,
+        schema=_string(PHONE_PATTERN),
+    ),
+    "fid": Scalar(
+        is_fid,
+        "must be a Firebase installation id: at most 64 letters, digits, - or _",
+        schema=_string(FID_PATTERN),
+    ),
+    "locale": Scalar(is_locale, "must be a language tag such as en-GB", schema=_string(_LOCALE.pattern)),
+    "time_zone": Scalar(
+        is_time_zone, "must be an IANA time zone such as Europe/London", schema=_string(_TIME_ZONE.pattern)
+    ),
 }
 
 
@@ -222,3 +272,19 @@ def scalar_name(shape: Scalar) -> str:
 def joined(path: str, name: str) -> str:
     """Return the path of a member."""
     return f"{path}.{name}" if path else name
+
+
+def schema_of(shape: Shape) -> Mapping[str, Any]:
+    """Return what JSON Schema (2020-12) can say of a shape."""
+    match shape:
+        case Scalar():
+            return shape.schema
+        case Listing():
+            return {"type": "array", "maxItems": MAX_LIST, "items": schema_of(shape.element)}
+        case Record():
+            members = {
+                name: schema_of(member) if required else {"anyOf": [schema_of(member), {"type": "null"}]}
+                for name, member, required in shape.members
+            }
+            due = [name for name, _, required in shape.members if required]
+            return {"type": "object", "properties": members} | ({"required": due} if due else {})

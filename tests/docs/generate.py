@@ -208,9 +208,14 @@ def routes_part() -> Iterator[str]:
 def _routes(route: HTTPRouteHandler) -> Iterator[tuple[str, str, str]]:
     for path in sorted(route.paths):
         shown = re.sub(r"{(\w+):\w+}", r"{\1}", path)
-        needed = ", ".join(f"`{scope}`" for scope in sorted(declared(route) or ())) or f"none: {PUBLIC[shown]}"
+        scopes = declared(route)
+        needed = f"none: {PUBLIC[shown]}" if scopes is None else _needed(scopes)
         methods = ", ".join(sorted(route.http_methods))
         yield f"`{methods} {shown}`", needed, route.summary or "Metrics, on `OPS_PORT` alone"
+
+
+def _needed(scopes: Iterable[str]) -> str:
+    return ", ".join(f"`{scope}`" for scope in sorted(scopes)) or "any: a valid token is enough"
 
 
 def problems_part() -> Iterator[str]:

@@ -230,3 +230,16 @@ async def test_a_price_list_is_checked_against_the_caps(service: Service, tmp_pa
     code, said = await _said(service, "prices", str(wrong))
     assert code == 1
     assert said.count("PRICES: ") == 4, said
+
+
+async def test_the_schemas_of_messages_are_printed_or_written_as_files(service: Service, tmp_path: Path):
+    code, said = await _said(service, "catalogue", "schemas")
+    printed = msgspec.json.decode(said)
+    assert (code, "OrderShippedEvent.v1" in printed) == (0, True)
+    code, said = await _said(service, "catalogue", "schemas", "--out", str(tmp_path / "new" / "schemas"))
+    assert (code, dict(map(_schema_in, said.splitlines()))) == (0, printed)
+
+
+def _schema_in(path: str) -> tuple[str, Any]:
+    file = Path(path)
+    return file.name.removesuffix(".schema.json"), msgspec.json.decode(file.read_bytes())

@@ -41,6 +41,7 @@ from providers.ses_callbacks import SesCallbacks
 from providers.sns import Fetcher, Verifier
 from providers.twilio_callbacks import TwilioCallbacks
 from templates.catalogue import Catalogue, load
+from templates.message_schemas import message_schemas
 from tests.integration.api.tokens import AUDIENCE, ISSUER, KEYS, token
 from tests.integration.api.topic import ARN, SignedTopic
 from tests.support.postgres import IDENTITY_KEY, KEY_ENCRYPTION_KEY, Database
@@ -118,6 +119,7 @@ async def services(
             reads=Reads(store),
             set_aside=set_aside,
             take_in=take_in,
+            schemas=message_schemas(catalogue, channels={Channel.EMAIL}),
             dead_letters=DeadLetters(set_aside, take_in),
             receive=Receive(ledger, set_aside, metrics),
             receipts=FcmReceipts(identity, ledger.clock),

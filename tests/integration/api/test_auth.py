@@ -27,6 +27,7 @@ def filled(path: str) -> str:
         .replace("{pause_id}", str(uuid4()))
         .replace("{suppression_id}", str(uuid4()))
         .replace("{key}", "00" * 32)
+        .replace("{message_type}", "OrderShippedEvent")
         .replace("{user_id}", "ada")
         .replace("{device_id}", "00" * 16)
     )
