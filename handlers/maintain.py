@@ -49,6 +49,8 @@ class Maintain:
     def start(self) -> None:
         """Begin; every job runs at once and then at its interval."""
         for name, (every, _) in self.jobs.items():
+            # What never comes to its end is seen by that.
+            self._metrics.maintenance_succeeded.labels(name).set(0)
             self._scheduler.add_job(
                 self.run,
                 "interval",

@@ -222,7 +222,7 @@ SERVICE = (
                 "s",
                 (
                     (
-                        "time() - max by (exported_job) (notification_maintenance_last_success_timestamp_seconds)",
+                        "time() - (max by (exported_job) (notification_maintenance_last_success_timestamp_seconds) > 0)",
                         "{{exported_job}}",
                     ),
                 ),

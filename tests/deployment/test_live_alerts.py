@@ -34,11 +34,10 @@ AT_ONCE = {
     "NotificationPaused",
     "NotificationOutboxLate",
     "NotificationIngestDisconnected",
-    "NotificationCallbacksRefused",
 }
 OF_A_ROLE = {"NotificationTargetDown", "NotificationRoleMissing", "NotificationSendingLate"}
 # What tells of an event stays for a quarter of an hour, on purpose.
-THAT_END = (AT_ONCE | OF_A_ROLE) - {"NotificationProviderFault", "NotificationCallbacksRefused"}
+THAT_END = (AT_ONCE | OF_A_ROLE) - {"NotificationProviderFault"}
 WHY = {"reason": "a test"}
 
 

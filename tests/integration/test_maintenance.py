@@ -88,10 +88,11 @@ async def test_i13_all_jobs_at_once_wait_for_none_of_their_kind_however_few_conn
         assert registry.get_sample_value("notification_maintenance_last_success_timestamp_seconds", {"job": job})
 
 
-async def test_a_job_that_is_under_way_when_the_process_ends_is_no_error_in_the_log(
+async def test_a_job_that_is_under_way_when_the_process_ends_is_no_error_in_the_log_and_was_never_done(
     database: Database, caplog: pytest.LogCaptureFixture
 ):
-    metrics = Metrics(CollectorRegistry())
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
     begun = asyncio.Event()
 
     async def long() -> None:
@@ -109,6 +110,7 @@ async def test_a_job_that_is_under_way_when_the_process_ends_is_no_error_in_the_
         maintain.stop()
         await asyncio.wait(jobs)
     assert [record.name for record in caplog.records if record.levelname == "ERROR"] == []
+    assert registry.get_sample_value("notification_maintenance_last_success_timestamp_seconds", {"job": "long"}) == 0
 
 
 async def test_the_weeks_that_lie_ahead_are_counted_up_to_the_first_that_is_missing(database: Database):
