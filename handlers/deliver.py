@@ -15,6 +15,7 @@ import structlog
 from prometheus_client import Counter
 
 from handlers.fallback import requested_instead
+from handlers.frequency import CEILING, Frequency
 from handlers.judging import judged
 from handlers.metrics import Metrics
 from handlers.receive import listed, suppressed
@@ -28,7 +29,7 @@ from ledger.decision import Decision, Guard, NewFact, SaidContent, Take
 from ledger.errors import LedgerError, Refusal, RefusedError, UnstorableError
 from ledger.ids import notification_id
 from ledger.ledger import Ledger, Loaded, Person
-from ledger.notification import Attempt, AttemptFailed, Facts, Intent, Origin, Requested, Saw, State
+from ledger.notification import Attempt, AttemptFailed, Facts, Failed, Intent, Origin, Requested, Saw, State
 from ledger.policy import VERSION as POLICY_VERSION
 from ledger.policy import AllowList, Defer, Send, Suppress, Verdict
 from ledger.recipient import DropReason, drop_device
@@ -55,7 +56,8 @@ class Deliver:
     """Delivers one channel through the providers of its route (handlers.worker.Handler).
 
     Without `spending` nothing has a price, and there is no cap; without `wording` all is said as the folder says it;
-    without `links` nothing can be unsubscribed from.
+    without `links` nothing can be unsubscribed from. `ceiling` is how many notifications of one type may go
+    to a person in an hour.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Deliver:
         spending: Spending | None = None,
         wording: Wording | None = None,
         links: Links | None = None,
+        ceiling: int = CEILING,
     ) -> None:
         self.channel: Channel = route.channel
         self._ledger = ledger
@@ -79,6 +82,7 @@ class Deliver:
         self._spending = spending
         self._wording = wording
         self._links = links
+        self._frequency = Frequency(ledger.identity, ceiling)
         self._capped_on: set[tuple[datetime, str | None]] = set()
         self._stopped = Stopped(ledger, route.channel)
         self._attempts: dict[tuple[str, str], Counter] = {}
@@ -147,11 +151,13 @@ class Deliver:
             version = await self._wording.ready(self._renderer, name, version)
         return self._renderer.render(name, self.channel, locale=locale, personal=personal, version=version)
 
-    async def _obey(self, lease: Lease, loaded: Loaded) -> None:
-        """Record what the rules say; where they say nothing by now, it is due again at once."""
+    async def _obey(self, lease: Lease, loaded: Loaded, *, spent: Suppress | None = None) -> None:
+        """Record what the rules say, else that a quota is `spent`; where they say nothing by now, it is due at once."""
 
         def decided(current: Loaded, now: datetime) -> Decision:
-            facts = _obeying(current.state, judged(current, self._allowed, now), _origin(now))
+            verdict = judged(current, self._allowed, now)
+            found = spent if spent is not None and isinstance(verdict, Send) else verdict
+            facts = _obeying(current.state, found, _origin(now))
             return Decision(facts=current.next(facts), guards=_guards(current), settles=lease.owner)
 
         await self._append(loaded, decided)
@@ -183,9 +189,9 @@ class Deliver:
         try:
             started = await self._ledger.change(loaded.stream, intent, known=loaded)
         except RefusedError as exc:
-            if priced is None or exc.reason is not Refusal.QUOTA:
+            if exc.reason is not Refusal.QUOTA:
                 raise
-            await self._wait_for_tomorrow(lease, loaded, priced)
+            await self._refused_by_quota(lease, loaded, priced)
             return
         prepared.set()
         if started is None or started.state.attempt(attempt) is None:
@@ -229,6 +235,28 @@ class Deliver:
             locale=rendered.locale,
             digest=(started.state.rendered or b"").hex(),
         )
+
+    async def _refused_by_quota(self, lease: Lease, loaded: Loaded, priced: Priced | None) -> None:
+        """Look which quota has no room: too many for the person end it, too much money waits for tomorrow. Where there
+        is room by now, since an attempt has failed or a window has passed, it is due again at once.
+        """
+        now = loaded.now()
+        limits, costs = self._frequency.limits(loaded.state, now), self._costs(priced, now)
+        takes = (*(limit.take for limit in limits), *costs)
+        used = await self._ledger.store.used({take.key: take.window_start for take in takes})
+        full = {take.key for take in takes if used.get(take.key, 0) + take.amount > take.limit}
+        too_many = [limit for limit in limits if limit.take.key in full]
+        if too_many:
+            if too_many[0].rule == "ceiling":
+                _log.error("ceiling_reached", type=loaded.state.requested.type)
+            await self._obey(lease, loaded, spent=too_many[0].refusal(used[too_many[0].take.key]))
+        elif priced is not None and any(cost.key in full for cost in costs):
+            await self._wait_for_tomorrow(lease, loaded, priced)
+        else:
+            await self._record(lease, loaded, lambda _state, _at: ())
+
+    def _costs(self, priced: Priced | None, now: datetime) -> tuple[Take, ...]:
+        return self._spending.takes(priced, now) if self._spending is not None and priced is not None else ()
 
     async def _wait_for_tomorrow(self, lease: Lease, loaded: Loaded, priced: Priced) -> None:
         """Leave an item whose cost would pass a cap of today: without a fact, and nothing looks at it before then."""
@@ -332,7 +360,7 @@ class Deliver:
             return Decision(
                 facts=loaded.next(facts),
                 guards=_guards(loaded),
-                takes=self._spending.takes(priced, now) if self._spending and priced else (),
+                takes=(*self._frequency.takes(loaded.state, now), *self._costs(priced, now)),
                 contents=_said(loaded, rendered, digest) if is_new else (),
             )
 
@@ -394,7 +422,7 @@ class Deliver:
             facts = notification.settle(current.state, attempt, outcome, origin, retry_at=now + wait)
             gone = _unusable(current, attempt, outcome, origin) if facts else ()
             failed = any(isinstance(fact, AttemptFailed) for fact in facts)
-            takes = unspent if failed else ()
+            takes = (*(unspent if failed else ()), *self._uncounted(current, facts))
             return Decision(facts=(*current.next(facts), *gone), takes=takes, settles=lease.owner)
 
         while True:
@@ -424,6 +452,12 @@ class Deliver:
         own = notification.backoff(state.requested.category, len(tried), jitter=jitter)
         asked = outcome.retry_after if isinstance(outcome, Postponed) else None
         return max(own, asked or own)
+
+    def _uncounted(self, current: Loaded, facts: Facts) -> tuple[Take, ...]:
+        """Return what goes back to the counts of the person where that is the end, and nothing has left."""
+        if not any(isinstance(fact, Failed) for fact in facts):
+            return ()
+        return self._frequency.gives_back(current.after(Decision(facts=current.next(facts))).state)
 
     def _unspent(self, started: Loaded, attempt: UUID, priced: Priced | None) -> tuple[Take, ...]:
         """Return what goes back to the caps where the attempt has certainly failed."""

@@ -17,8 +17,6 @@ DAY = timedelta(days=1)
 _CAP = re.compile(
     r"(?P<channel>[a-z]+)(?::(?P<country>[A-Z]{2}))?=(?P<limit>[0-9]{1,9}(?:\.[0-9]{1,9})?) (?P<currency>[A-Z]{3})"
 )
-# What is given back is refused by no limit, also when the cap has been lowered meanwhile.
-_NO_LIMIT = Decimal(10) ** 30
 
 
 class CapsError(ValueError):
@@ -62,21 +60,17 @@ class Spending:
 
     def takes(self, priced: Priced, now: datetime) -> tuple[Take, ...]:
         """Return what an attempt takes from the caps of its day; what is free takes nothing."""
-        return self._from_caps(priced, priced.cost.amount, now)
-
-    def gives_back(self, priced: Priced, taken_at: datetime) -> tuple[Take, ...]:
-        """Return what goes back when the provider certainly has not taken it: to the day that it was taken from."""
-        takes = self._from_caps(priced, -priced.cost.amount, taken_at)
-        return tuple(msgspec.structs.replace(take, limit=_NO_LIMIT) for take in takes)
-
-    def _from_caps(self, priced: Priced, amount: Decimal, at: datetime) -> tuple[Take, ...]:
-        if not amount:
+        if not priced.cost.amount:
             return ()
         return tuple(
-            Take(key=cap.key, window_start=day_of(at), amount=amount, limit=cap.limit)
+            Take(key=cap.key, window_start=day_of(now), amount=priced.cost.amount, limit=cap.limit)
             for cap in self._caps
             if cap.country in (None, priced.country)
         )
+
+    def gives_back(self, priced: Priced, taken_at: datetime) -> tuple[Take, ...]:
+        """Return what goes back when the provider certainly has not taken it: to the day that it was taken from."""
+        return tuple(take.returned() for take in self.takes(priced, taken_at))
 
 
 def caps_in(text: str) -> tuple[Cap, ...]:

@@ -9,6 +9,8 @@ import msgspec
 from ledger.keys import DataKey
 from ledger.notification import Due, Fact
 
+_NO_LIMIT = Decimal(10) ** 30
+
 
 class NewFact(msgspec.Struct, frozen=True):
     """A fact and its place: versions start at 1 and have no gaps.
@@ -43,6 +45,10 @@ class Take(msgspec.Struct, frozen=True):
     window_start: datetime
     amount: Decimal
     limit: Decimal
+
+    def returned(self) -> "Take":
+        """Return what gives this back; no limit refuses that, also when it has been lowered meanwhile."""
+        return msgspec.structs.replace(self, amount=-self.amount, limit=_NO_LIMIT)
 
 
 class SaidContent(msgspec.Struct, frozen=True):

@@ -67,6 +67,10 @@ class Identity:
         """Return the 32-byte key of one message, request or command: the same parts always give the same key."""
         return self._mac("intake", *parts)
 
+    def quota(self, *parts: str) -> str:
+        """Return 32 hex digits by which a quota counts what belongs together, without saying whose it is."""
+        return self._mac("quota", *parts)[:16].hex()
+
     def standing_stream(self, kind: str, name: str) -> UUID:
         """Return the id of a stream that stands for a thing, not for a moment: a UUIDv8 that starts with f."""
         mac = bytearray(self._mac(kind, name)[:16])

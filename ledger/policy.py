@@ -168,7 +168,7 @@ def _not_allowed_here(it: Considered) -> Finding | None:
 
 
 def _country_not_allowed(it: Considered) -> Finding | None:
-    """An SMS would go to a country that this installation may not write to (SMS_ALLOWED_COUNTRIES)."""
+    """An SMS would go to a country that this installation may not write to (SMS_COUNTRIES)."""
     if it.requested.channel is not Channel.SMS or it.allowed.allows_country(it.country):
         return None
     return Finding({"country": it.country or "none"})

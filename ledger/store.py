@@ -89,9 +89,19 @@ WITH old AS (
 )
 DELETE FROM ledger.provider_reference WHERE ctid = ANY(ARRAY(SELECT ctid FROM old))
 """
-_PURGE_QUOTA = "DELETE FROM ledger.quota WHERE window_start < now() - interval '91 days'"
-# What is used of some quotas in a window.
-_USED = "SELECT key, used FROM ledger.quota WHERE key = ANY(%b) AND window_start = %b"
+# What is counted of a person says in its key how many seconds its window has: a day after its end nobody asks for it.
+# What was spent is shown for longer.
+_PURGE_QUOTA = """
+DELETE FROM ledger.quota WHERE window_start < now() - CASE
+    WHEN key LIKE 'spend:%' THEN interval '91 days'
+    ELSE make_interval(days => 1, secs => split_part(key, ':', 2)::double precision)
+END
+"""
+# What is used of some quotas, each in a window.
+_USED = """
+SELECT key, used FROM ledger.quota JOIN unnest(%b::text[], %b::timestamptz[]) AS asked (key, window_start)
+USING (key, window_start)
+"""
 _MAKE_WEEKS = "SELECT ledger.make_weeks()"
 _LOCK = "SELECT pg_try_advisory_lock(hashtext(%s))"
 _UNLOCK = "SELECT pg_advisory_unlock(hashtext(%s))"
@@ -347,10 +357,12 @@ class Store:
             row = await (await connection.execute(_NOW, binary=True)).fetchone()
         return row[0]  # type: ignore[index, no-any-return]  # this statement always returns one row
 
-    async def used(self, keys: Sequence[str], window_start: datetime) -> dict[str, Decimal]:
-        """Return what is used of some quotas in a window; what nothing was taken from is missing."""
+    async def used(self, windows: Mapping[str, datetime]) -> dict[str, Decimal]:
+        """Return what is used of some quotas, by their keys, in the window that begins then; what nothing was taken
+        from is missing.
+        """
         async with self.connection() as connection:
-            given = (arrays.Texts(keys), window_start)
+            given = (arrays.Texts(list(windows)), arrays.Times(list(windows.values())))
             return dict(await (await connection.execute(_USED, given, binary=True)).fetchall())
 
     async def make_weeks(self) -> int:

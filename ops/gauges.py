@@ -158,7 +158,7 @@ class Gauges:
 
     async def _refresh_spending(self) -> None:
         today = day_of(await self._ledger.store.now())
-        used = await self._ledger.store.used([cap.key for cap in self._caps], today) if self._caps else {}
+        used = await self._ledger.store.used({cap.key: today for cap in self._caps}) if self._caps else {}
         self._near = {known for known in self._near if known[0] == today}
         for cap in self._caps:
             # Under a cap of 0 nothing is ever spent: it is meant to stop all, and nobody need hear of it.

@@ -120,6 +120,7 @@ class Roles:
             spending=Spending(prices, settings.caps(), channel),
             wording=given.wording,
             links=Links(given.ledger.identity, settings.public_url),
+            ceiling=settings.recipient_ceiling,
         )
         worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, slots=settings.delivery_slots)
         task = self._watch(worker.run(), f"deliver {channel}")

@@ -17,6 +17,7 @@ import msgspec
 from dotenv import dotenv_values
 from msgspec import Meta
 
+from handlers.frequency import CEILING
 from handlers.spending import Cap, CapsError, caps_in
 from ledger.values import Channel, Retention
 from ops.errors import SettingsError
@@ -176,6 +177,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Absent: no cap."
         ),
     ] = ""
+    recipient_ceiling: Annotated[
+        int,
+        Meta(
+            description="How many notifications of one type a person may get in an hour; what a program that has run "
+            "away asks for beyond it ends as suppressed, with an alert.",
+            ge=1,
+        ),
+    ] = CEILING
     archive_url: Annotated[
         str,
         Meta(

@@ -23,6 +23,7 @@ from api.health import metrics as metrics_route
 from api.problems import KINDS
 from handlers.metrics import Metrics
 from handlers.status_messages import StatusMessage
+from ledger import policy
 from ledger.mapping import TOPICS
 from ledger.notification import Fact, Reported
 from ledger.recipient import Contact
@@ -282,7 +283,17 @@ def tests_of_promises() -> dict[int, list[tuple[str, str]]]:
     return held
 
 
+def rules_part() -> Iterator[str]:
+    rows = (
+        (f"`{rule.name}`", inspect.getdoc(rule.look) or "", "no" if rule.is_a_wish else "yes") for rule in policy.RULES
+    )
+    yield f"Version `{policy.VERSION}`."
+    yield ""
+    yield from table(("rule", "finds", "for security messages"), rows)
+
+
 PARTS: Mapping[str, Part] = {
+    "rules": rules_part,
     "settings": settings_part,
     "commands": commands_part,
     "facts": facts_part,

@@ -43,6 +43,15 @@ async def not_at_midnight() -> None:
 
 
 @pytest.fixture
+async def not_at_the_full_hour() -> None:
+    """Likewise for what is counted by the hour."""
+    now = datetime.now(UTC)
+    full = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    if full - now < timedelta(seconds=30):
+        await asyncio.sleep((full - now).total_seconds())
+
+
+@pytest.fixture
 async def fake() -> AsyncIterator[FakeSes]:
     """The provider; its requests are the oracle."""
     fake = await FakeSes.start()

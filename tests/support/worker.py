@@ -102,6 +102,7 @@ async def _delivering_on(
         spending=spending,
         wording=given.wording,
         links=Links(given.ledger.identity, given.settings.public_url),
+        ceiling=given.settings.recipient_ceiling,
     )
     worker = Worker(given.ledger, deliver, given.signals, metrics=given.metrics, lease=lease)
     task = asyncio.create_task(worker.run())
