@@ -18,6 +18,7 @@ from api import (
     recipients,
     search,
     suppressions,
+    templates,
     unsubscribe,
 )
 from api.auth import Guard, check_all_declared
@@ -51,6 +52,15 @@ ROUTES = (
     suppressions.get_suppression_history,
     suppressions.post_suppression_release,
     positions.list_positions,
+    templates.list_templates,
+    templates.get_template,
+    templates.list_versions,
+    templates.get_version,
+    templates.get_diff,
+    templates.put_draft,
+    templates.post_preview,
+    templates.post_publish,
+    templates.post_rollback,
     pauses.list_pauses,
     pauses.post_pause,
     pauses.post_resume,

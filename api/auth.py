@@ -23,6 +23,7 @@ class Scope(StrEnum):
     ACT = "notifications:act"
     PII = "pii:read"
     RECIPIENTS = "recipients:write"
+    TEMPLATES = "templates:write"
     OPERATIONS = "operations"
 
 

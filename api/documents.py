@@ -57,6 +57,11 @@ _TAKEN = (
     schemas.Why,
     schemas.MaybeWhy,
     schemas.Receipt,
+    schemas.TemplateDraft,
+    schemas.PreviewRequest,
+    schemas.Publication,
+    schemas.Rollback,
+    schemas.Comparison,
     Problem,
 )
 

@@ -41,9 +41,11 @@ WRONG_METHOD = Kind("/problems/method-not-allowed", 405, "The resource does not 
 CONFLICT = Kind("/problems/conflict", 409, "The same key came with other content before")
 ALREADY_DECIDED = Kind("/problems/already-decided", 409, "Somebody has decided on it before")
 NOT_HELD = Kind("/problems/not-held", 409, "The notification waits for nobody's decision")
+DRAFT_MOVED = Kind("/problems/draft-moved", 409, "The draft is another by now")
 TOO_LATE = Kind("/problems/too-late", 409, "Nothing of it is still to come")
 DELETED = Kind("/problems/deleted-by-retention", 410, "It was kept for its time, and deleted")
 TOO_LARGE = Kind("/problems/too-large", 413, "The body is too large")
+TEMPLATE_REFUSED = Kind("/problems/template-refused", 422, "The draft is not in order")
 UNKNOWN_TYPE = Kind("/problems/unknown-type", 422, "The catalogue does not know this type")
 UNEXPECTED = Kind("/problems/unexpected", 500, "Something went wrong here")
 UNAVAILABLE = Kind("/problems/unavailable", 503, "It cannot be done just now; try again")
@@ -60,9 +62,11 @@ KINDS = (
     CONFLICT,
     ALREADY_DECIDED,
     NOT_HELD,
+    DRAFT_MOVED,
     TOO_LATE,
     DELETED,
     TOO_LARGE,
+    TEMPLATE_REFUSED,
     UNKNOWN_TYPE,
     UNEXPECTED,
     UNAVAILABLE,

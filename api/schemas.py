@@ -165,3 +165,45 @@ class MaybeWhy(Struct, kw_only=True):
     """The reason for a decision that needs none."""
 
     reason: Identifier | None = None
+
+
+class TemplateDraft(Struct, kw_only=True):
+    """Words that are proposed: all files of the template, and shared ones where they are to be others."""
+
+    files: Annotated[
+        dict[str, str],
+        Meta(description="Texts by name.", examples=[{"en/subject.txt": "Your order {{ orderId }} is on its way"}]),
+    ]
+
+
+class PreviewRequest(Struct, kw_only=True):
+    """What is to be shown, and with which data; nothing of it is kept."""
+
+    version: Annotated[Identifier, Meta(description="A version or draft; absent = the draft, else what is said.")] | (
+        None
+    ) = None
+    data: Annotated[dict[str, Any], Meta(description="Absent = made-up data.")] | None = None
+    name: Annotated[Identifier, Meta(description="Of the person; only with data.")] | None = None
+    channel: Annotated[Channel, Meta(description="Absent = each.")] | None = None
+    locale: Annotated[Identifier, Meta(description="Absent = each that the template has.")] | None = None
+
+
+class Publication(Struct, kw_only=True):
+    """Which draft is to be said, and why. One that has been replaced since is refused."""
+
+    draft: Identifier
+    reason: Annotated[Identifier, Meta(examples=["a friendlier greeting"])]
+
+
+class Rollback(Struct, kw_only=True):
+    """Which version is to be said again, and why."""
+
+    version: Identifier
+    reason: Annotated[Identifier, Meta(examples=["the new greeting was misunderstood"])]
+
+
+class Comparison(Struct, kw_only=True):
+    """Two versions or drafts."""
+
+    before: Annotated[Identifier, Meta(description="A version or draft.")] = field(name="from")
+    after: Annotated[Identifier, Meta(description="Another one.")] = field(name="to")

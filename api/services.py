@@ -14,6 +14,7 @@ from handlers.intake import TakeIn
 from handlers.metrics import Metrics
 from handlers.pauses import Pauses
 from handlers.receive import Receive
+from handlers.templates import Templates
 from handlers.waiting import Reaching
 from ledger.archive import Archive
 from ledger.keys import Keys
@@ -41,6 +42,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: DeadLetters
     receive: Receive
     pauses: Pauses
+    templates: Templates
     reach: Reaching
     ses: Callbacks
     twilio: Callbacks

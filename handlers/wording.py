@@ -8,6 +8,7 @@ from typing import NoReturn, cast
 
 import msgspec
 import structlog
+from jinja2 import TemplateError
 
 from ledger import template
 from ledger.decision import Decision, NewFact
@@ -19,8 +20,8 @@ from ledger.store import Row
 from ledger.template import Template, TemplateFact
 from ledger.template_files import Kept, TemplateFiles
 from ledger.values import Wanted
-from templates.files import Files, digest_of, files_in
-from templates.rendering import Renderer
+from templates.files import Files, digest_of, files_in, shared_in
+from templates.rendering import Renderer, RenderError
 
 # Who publishes tells all processes; this is for one that was not listening just then.
 _LOOK_EVERY = timedelta(seconds=10)
@@ -34,13 +35,14 @@ class Wording:
     """Knows what each template says, without asking for each notification: what others publish is learnt of by signal.
 
     `names` are the templates that there are, by the catalogue; `messages` is the folder that this process came with:
-    what lies there is said until something is published.
+    what lies there is said until something is published. `shared` are the files there that all templates may use.
     """
 
     def __init__(self, ledger: Ledger, names: Collection[str], messages: Path) -> None:
         self.files = TemplateFiles(ledger.store)
         self._ledger = ledger
         self._shipped = {name: files_in(messages, name) for name in sorted(names)}
+        self.shared = shared_in(messages)
         self._versions = {name: digest_of(name, files) for name, files in self._shipped.items()}
         self._known = {name: template.empty(ledger.identity, name) for name in self._shipped}
         self._unreadable: dict[str, UnknownTopicError] = {}
@@ -71,7 +73,7 @@ class Wording:
             if renderer.knows(name, one):
                 return one
             if files := await self.words(name, one):
-                renderer.learn(name, files)
+                _learn(renderer, name, files)
                 return one
         return renderer.version(name)
 
@@ -100,7 +102,7 @@ class Wording:
         seen = {known.stream: known.version for known in self._known.values()}
         rows = await self._ledger.store.load_newer(seen)
         for stream, its in groupby(rows, key=lambda row: row.stream):
-            self._learn(names[stream], its)
+            self._apply(names[stream], its)
 
     async def run(self, signals: Signals) -> NoReturn:
         """Look whenever something was published, for ever."""
@@ -132,7 +134,7 @@ class Wording:
 
         return await until_stored(attempt)
 
-    def _learn(self, name: str, rows: Iterable[Row]) -> None:
+    def _apply(self, name: str, rows: Iterable[Row]) -> None:
         """Apply what is new. Behind a fact that only a newer release understands, what was said before it stays."""
         for row in rows:
             known = self._known[name]
@@ -146,3 +148,12 @@ class Wording:
                 self._unreadable[name] = UnknownTopicError(row.topic)
                 return
             self._known[name] = template.evolve(known, fact)
+
+
+def _learn(renderer: Renderer, name: str, files: Files) -> None:
+    try:
+        renderer.learn(name, files)
+    except TemplateError:
+        # A newer Jinja may refuse what an older one took.
+        failed = RenderError("template_failed", name, "cannot be compiled")
+        raise failed from None

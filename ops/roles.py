@@ -34,7 +34,7 @@ from ops.jobs import jobs_of
 from ops.routes import open_route, reaching, renew_by
 from ops.serving import serving
 from ops.vitals import show_vitals
-from ops.wiring import Parts, pauses_of, prices_of, renderer_of
+from ops.wiring import Parts, pauses_of, prices_of, renderer_of, templates_of
 from projections.notification_log import NotificationLog
 from providers.fcm_receipts import FcmReceipts
 from providers.pricing import Prices
@@ -216,6 +216,7 @@ class Roles:
                 schemas=message_schemas(given.catalogue, channels=settings.served()),
                 receive=given.receive,
                 pauses=pauses_of(given),
+                templates=templates_of(given),
                 reach=reaching(settings, given.ledger),
                 ses=SesCallbacks(verifier),
                 twilio=twilio,

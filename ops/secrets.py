@@ -15,6 +15,7 @@ SCOPES = (
     "notifications:act",
     "pii:read",
     "recipients:write",
+    "templates:write",
     "operations",
 )
 

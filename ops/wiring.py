@@ -17,6 +17,7 @@ from handlers.metrics import Metrics
 from handlers.pauses import Pauses
 from handlers.receive import Receive
 from handlers.spending import faults_of
+from handlers.templates import Templates
 from handlers.wording import Wording
 from ledger.archive import Archive
 from ledger.keys import Identity, KeyEncryption, Keys
@@ -33,6 +34,7 @@ from providers.pricing import load as load_prices
 from templates.catalogue import Catalogue, load
 from templates.files import MESSAGES
 from templates.rendering import Renderer
+from templates.vetting import Vetter
 
 # Every provider that a release may call, whether this installation does or not.
 PROVIDERS = frozenset({"ses", "smtp", "twilio", "fcm"})
@@ -178,3 +180,7 @@ def prices_of(settings: Settings) -> Prices:
 
 def pauses_of(given: Parts) -> Pauses:
     return Pauses(given.ledger, types=given.catalogue.kinds, providers=PROVIDERS)
+
+
+def templates_of(given: Parts) -> Templates:
+    return Templates(given.wording, given.catalogue, Vetter())

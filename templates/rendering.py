@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 
 import msgspec
-from jinja2 import FunctionLoader, StrictUndefined, Template, TemplateError, UndefinedError, select_autoescape
+from jinja2 import FunctionLoader, StrictUndefined, Template, UndefinedError, select_autoescape
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ledger.values import Channel, Content, Mail, Personal, PushMessage, TextMessage
@@ -118,12 +118,8 @@ class Renderer:
         return version == self.version(name) or (name, version) in self._learnt
 
     def learn(self, name: str, files: Files) -> None:
-        """Take in one more version. Raises RenderError where it cannot be compiled."""
-        try:
-            words = compile_words(name, files)
-        except TemplateError:
-            failed = RenderError("template_failed", name, "cannot be compiled")
-            raise failed from None
+        """Take in one more version. Raises jinja2.TemplateError."""
+        words = compile_words(name, files)
         self._learnt[name, words.version] = words
         while len(self._learnt) > KEPT_VERSIONS:
             self._learnt.popitem(last=False)

@@ -24,6 +24,8 @@ from handlers.intake import TakeIn
 from handlers.metrics import Metrics
 from handlers.pauses import Pauses
 from handlers.receive import Receive
+from handlers.templates import Templates
+from handlers.wording import Wording
 from ledger.archive import Archive
 from ledger.keys import Identity, KeyEncryption, Keys
 from ledger.ledger import Ledger
@@ -41,14 +43,18 @@ from providers.ses_callbacks import SesCallbacks
 from providers.sns import Fetcher, Verifier
 from providers.twilio_callbacks import TwilioCallbacks
 from templates.catalogue import Catalogue, load
+from templates.files import MESSAGES
 from templates.message_schemas import message_schemas
+from templates.vetting import Vetter
 from tests.integration.api.tokens import AUDIENCE, ISSUER, KEYS, token
 from tests.integration.api.topic import ARN, SignedTopic
 from tests.support.postgres import IDENTITY_KEY, KEY_ENCRYPTION_KEY, Database
 
 PUBLIC_URL = "https://notifications.acme.example"
 TWILIO_TOKENS = ("the new token", "the old token")
-EVERYTHING = "notifications:write notifications:read notifications:act pii:read recipients:write operations"
+EVERYTHING = (
+    "notifications:write notifications:read notifications:act pii:read recipients:write templates:write operations"
+)
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +117,8 @@ async def services(
         stack.push_async_callback(ledger.stop)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         set_aside, metrics = SetAside(store, keys, identity), Metrics(CollectorRegistry())
-        take_in = TakeIn(ledger, catalogue, channels={Channel.EMAIL})
+        wording = Wording(ledger, catalogue.templates, MESSAGES)
+        take_in = TakeIn(ledger, catalogue, channels={Channel.EMAIL}, wording=wording)
         yield Services(
             ledger=ledger,
             archive=Archive(store, Directory(tmp_path / "archive")),
@@ -124,6 +131,7 @@ async def services(
             receive=Receive(ledger, set_aside, metrics),
             receipts=FcmReceipts(identity, ledger.clock),
             reach=reaching(load_settings({}, dotenv=None), ledger),
+            templates=Templates(wording, catalogue, Vetter()),
             pauses=Pauses(ledger, types=catalogue.kinds, providers={"ses", "smtp"}),
             ses=SesCallbacks(Verifier(topics=[ARN], fetch=Fetcher(session), origin=topic.url)),
             twilio=TwilioCallbacks(public_url=PUBLIC_URL, secrets=TWILIO_TOKENS),
