@@ -158,7 +158,7 @@ class Metrics:
         )
         self.maintenance_succeeded = Gauge(
             "notification_maintenance_last_success_timestamp_seconds",
-            "When a job of the clock last came to its end in this process, 0 until then; take the maximum over all of them.",
+            "When a job of the clock last came to its end in this process, 0 until then; take the maximum of all.",
             ("job",),
             registry=registry,
         )

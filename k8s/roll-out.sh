@@ -18,6 +18,16 @@ kubectl kustomize "$folder" > "$folder/rendered.yaml"
 # A Job cannot be changed.
 kubectl delete job migrate --namespace "$namespace" --ignore-not-found
 kubectl apply --filename "$folder/rendered.yaml" --selector 'app.kubernetes.io/component in (installation, migrate)'
-kubectl wait job/migrate --namespace "$namespace" --for=condition=complete --timeout=15m
+# A Job that has failed never completes: whichever comes first.
+for condition in complete failed; do
+  kubectl wait job/migrate --namespace "$namespace" --for="condition=$condition" --timeout=15m > /dev/null &
+done
+wait -n || true
+kill $(jobs -p) 2> /dev/null || true
+if [[ $(kubectl get job/migrate --namespace "$namespace" --output 'jsonpath={.status.succeeded}') != 1 ]]; then
+  echo 'the migration has not succeeded, and no role was changed; it says:' >&2
+  kubectl logs job/migrate --namespace "$namespace" --tail 20 >&2
+  exit 1
+fi
 kubectl apply --filename "$folder/rendered.yaml"
 kubectl rollout status deployment --namespace "$namespace" --timeout=15m

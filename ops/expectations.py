@@ -1,5 +1,6 @@
 """What every role expects of its database, looked at before it begins: what is not so would lose or alter facts."""
 
+from collections.abc import Container
 from typing import Any
 
 import psycopg
@@ -27,22 +28,25 @@ FROM pg_roles WHERE rolname = current_user
 _APPLIED = "SELECT name FROM public.ledger_migration"
 
 
-async def check(connection: AsyncConnection[Any], *, unsafe: bool) -> None:
-    """Raise NotReadyError that names all that is not as it must be; `unsafe` = it may lose what it has confirmed."""
-    found = [*await _of_server(connection, unsafe=unsafe), *await _of_role(connection), *await _of_schema(connection)]
+async def check(connection: AsyncConnection[Any], *, may_be_off: Container[str] = ()) -> None:
+    """Raise NotReadyError that names all that is not as it must be; what keeps a commit on disk may be off by name."""
+    found = [
+        *await _of_server(connection, may_be_off=may_be_off),
+        *await _of_role(connection),
+        *await _of_schema(connection),
+    ]
     if found:
         raise NotReadyError("the database is not what it must be: " + "; ".join(found))
 
 
-async def _of_server(connection: AsyncConnection[Any], *, unsafe: bool) -> list[str]:
+async def _of_server(connection: AsyncConnection[Any], *, may_be_off: Container[str]) -> list[str]:
     version, fsync, pages, commit, options_arrived = await _row(connection, _SERVER)
     faults = [] if version >= OLDEST else [f"it is Postgres {version}, and {OLDEST} is the oldest that will do"]
     if not options_arrived:
         faults.append("a pooler stands before it that does not pass session options on: connect to Postgres itself")
-    if not unsafe:
-        given = {"fsync": fsync, "full_page_writes": pages, "synchronous_commit": commit}
-        faults += [f"{name} is off: a crash would lose what was confirmed" for name in given if given[name] == "off"]
-    return faults
+    given = {"fsync": fsync, "full_page_writes": pages, "synchronous_commit": commit}
+    off = [name for name in given if given[name] == "off" and name not in may_be_off]
+    return [*faults, *(f"{name} is off: a crash would lose what was confirmed" for name in off)]
 
 
 async def _of_role(connection: AsyncConnection[Any]) -> list[str]:

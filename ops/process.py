@@ -56,7 +56,7 @@ async def working(
     order = [role for role in ("deliver", "project", "maintain", "ingest", "api") if role in roles]
     async with parts(settings, listen=True, files=files) as given, contextlib.AsyncExitStack() as stack:
         async with given.ledger.store.connection() as connection:
-            await check(connection, unsafe=settings.allow_unsafe_database)
+            await check(connection, may_be_off=settings.allowed_off())
         running = Roles(given, failed)
         await stack.enter_async_context(running.wording())
         for role in order:

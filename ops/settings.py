@@ -27,6 +27,8 @@ from templates.addresses import COUNTRIES
 
 DOTENV = Path(".env")
 _KEY_BYTES = 32
+# The settings of Postgres that keep on disk what it has confirmed.
+DURABILITY = frozenset({"fsync", "full_page_writes", "synchronous_commit"})
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,12 +210,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ops_port: Annotated[int, Meta(description="The port of health and metrics, for every role.")] = 9090
     database_pool_size: Annotated[int, Meta(description="Reading connections of one process.", ge=2, le=100)] = 8
     allow_unsafe_database: Annotated[
-        bool,
+        str,
         Meta(
-            description="`true` starts on a database that may lose what it has confirmed (`fsync`, `full_page_writes` "
-            "or `synchronous_commit` off): for tests alone."
+            description="Which of `fsync`, `full_page_writes` and `synchronous_commit` may be off in Postgres, "
+            "separated by commas, where something else keeps what was confirmed; `true` = all, for tests alone."
         ),
-    ] = False
+    ] = ""
     delivery_slots: Annotated[
         int, Meta(description="Notifications of one channel that a process handles at a time.", ge=1, le=1000)
     ] = 128
@@ -226,6 +228,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def identity(self) -> bytes | None:
         """Return IDENTITY_KEY as bytes, None when it shall be drawn."""
         return base64.b64decode(self.identity_key) if self.identity_key else None
+
+    def allowed_off(self) -> frozenset[str]:
+        """Return ALLOW_UNSAFE_DATABASE as a set of Postgres' own names."""
+        given = self.allow_unsafe_database.lower()
+        return {"true": DURABILITY, "false": frozenset[str]()}.get(given, frozenset(_listed(given)))
 
     def allow_list(self) -> frozenset[str]:
         """Return RECIPIENT_ALLOW_LIST as a set."""
@@ -522,6 +529,11 @@ _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "content_days",
         _are_classes,
         "must be days by retention class, such as security=14, marketing=30, standard=90; each once",
+    ),
+    (
+        "allow_unsafe_database",
+        lambda text: text.lower() in {"", "true", "false"} or _is_some_of(text.lower(), DURABILITY),
+        "must be fsync, full_page_writes, synchronous_commit, or several of them with commas, or true or false",
     ),
     (
         "log_level",

@@ -15,6 +15,10 @@ _WIDTH, _HEIGHT = 24, 8
 _DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
+# 0 until the first.
+_LAST_SUCCESS = "notification_maintenance_last_success_timestamp_seconds"
+
+
 class Panel(msgspec.Struct, frozen=True):
     """One diagram: its queries, each with the legend of its lines, in one unit (Grafana's ids)."""
 
@@ -222,7 +226,7 @@ SERVICE = (
                 "s",
                 (
                     (
-                        "time() - (max by (exported_job) (notification_maintenance_last_success_timestamp_seconds) > 0)",
+                        f"time() - ({whole(_LAST_SUCCESS, 'exported_job')} > 0)",
                         "{{exported_job}}",
                     ),
                 ),

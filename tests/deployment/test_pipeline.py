@@ -82,6 +82,9 @@ def cluster(tmp_path: Path) -> Path:
     program.write_text(
         f'#!/bin/sh\nif [ "$1" = kustomize ]; then {shutil.which("kubectl")} "$@" | tee {tmp_path}/rendered; exit; fi\n'
         f'echo "$@" >> {asked}\n'
+        # The migration has succeeded, or has failed: nobody will see the other one.
+        f'case "$*" in *=complete*) [ -e {tmp_path}/fails ] && exec sleep 600 ;; *=failed*) [ -e {tmp_path}/fails ] || '
+        f"exec sleep 600 ;; get*) [ -e {tmp_path}/fails ] || echo 1 ;; esac\nexit 0\n"
     )
     program.chmod(0o755)
     return asked
@@ -90,18 +93,25 @@ def cluster(tmp_path: Path) -> Path:
 def roll_out(cluster: Path, image: str) -> int:
     command = [str(ROOT / "k8s/roll-out.sh"), "staging", image]
     path = f"{cluster.parent}:{os.environ['PATH']}"
-    return subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode
+    return subprocess.run(command, env={**os.environ, "PATH": path}, check=False, timeout=300).returncode
 
 
 def test_a_rollout_migrates_before_any_role_is_changed(cluster: Path):
     before = set((ROOT / "k8s/overlays").iterdir())
     assert roll_out(cluster, f"registry.example/notification-ledger@{DIGEST}") == 0
     verbs = [line.split()[0] for line in cluster.read_text().splitlines()]
-    assert verbs == ["delete", "apply", "wait", "apply", "rollout"]
+    assert verbs == ["delete", "apply", "wait", "wait", "get", "apply", "rollout"]
     first, second = (line for line in cluster.read_text().splitlines() if line.startswith("apply"))
     assert first.endswith("--selector app.kubernetes.io/component in (installation, migrate)")
     assert "--selector" not in second
     assert set((ROOT / "k8s/overlays").iterdir()) == before
+
+
+def test_a_migration_that_fails_ends_the_rollout_at_once_and_changes_no_role(cluster: Path):
+    (cluster.parent / "fails").touch()
+    assert roll_out(cluster, f"registry.example/notification-ledger@{DIGEST}") == 1
+    verbs = [line.split()[0] for line in cluster.read_text().splitlines()]
+    assert verbs == ["delete", "apply", "wait", "wait", "get", "logs"]
 
 
 def test_every_pod_of_a_rollout_runs_the_image_of_that_digest(cluster: Path):
