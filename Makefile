@@ -5,7 +5,7 @@ INPUTS := install build run sandbox dev checkers
 # What is imported is compiled once, at the first import: some hundred processes would do it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: sandbox compose test bench lint docs lock clean help
+.PHONY: sandbox compose test bench lint docs golden lock clean help
 
 sandbox: .venv/sandbox.stamp  ## the whole service in one process; PORT=, DATA=, DEMO=0
 	@exec $(BIN)/notification-ledger sandbox
@@ -26,6 +26,9 @@ lint: .venv/dev.stamp  ## the checks alone, without tests
 docs: .venv/dev.stamp  ## the generated parts of docs/ and the dashboards, written anew
 	$(BIN)/python -m tests.docs.generate
 	$(BIN)/python -m monitoring.grafana.draw
+
+golden: .venv/dev.stamp  ## what the templates say with made-up data, written anew: look at what changed
+	$(BIN)/notification-ledger templates lint --golden tests/unit/templates/golden --keep
 
 lock: .venv/dev.stamp  ## pin requirements/*.in with hashes and no index address; LOCK=--upgrade for newer ones
 	for name in $(INPUTS); do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -35,6 +35,7 @@ from ops.roles import ROLES
 from ops.routes import reaching
 from ops.secrets import SCOPES, secrets_in
 from ops.settings import DOTENV, Settings, described, files, load, require
+from ops.template_commands import templates
 from ops.verify import verify
 from ops.wiring import PROVIDERS, Parts, catalogue_of, parts, pauses_of, prices_of
 from providers.pricing import describe as describe_prices
@@ -459,6 +460,9 @@ def schemas(out: Path | None) -> None:
         file = out / f"{name}.schema.json"
         file.write_bytes(msgspec.json.format(msgspec.json.encode(schema)) + b"\n")
         click.echo(str(file))
+
+
+main.add_command(templates)
 
 
 @main.command()

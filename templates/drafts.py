@@ -31,7 +31,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def locales(self) -> list[str]:
         """The languages that it has, sorted."""
-        return sorted({file.partition("/")[0] for file in self.files} - {SHARED})
+        return sorted({file.partition("/")[0] for file in self.files if "/" in file} - {SHARED})
 
 
 class Finding(msgspec.Struct, frozen=True, order=True):

@@ -1,10 +1,12 @@
 """A draft is looked through, compiled, and said with all the data that it must cope with."""
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from ledger.values import Channel
+from templates.catalogue import Catalogue
 from templates.drafts import Draft, Finding, Preview, Vetted
-from templates.files import FILES, OPTIONAL, TEXT, finished
+from templates.files import FILES, OPTIONAL, TEXT, finished, names_in, own_in, shared_in
 from templates.formats import LANGUAGES
 from templates.lint import lint
 from templates.rendering import environment_of
@@ -13,7 +15,9 @@ from templates.shapes import compile_record
 from templates.trial import Trial
 
 # With any of these nothing is run.
-_NOT_RUN = frozenset({"data", "file", "syntax", "undeclared", "unknown-filter", "unsafe", "costly", "include"})
+_NOT_RUN = frozenset(
+    {"data", "file", "syntax", "missing-part", "undeclared", "unknown-filter", "unsafe", "costly", "include"}
+)
 
 
 def examine(draft: Draft, *, at: Callable[[str], None] = lambda _: None) -> Vetted:
@@ -36,6 +40,15 @@ def examine(draft: Draft, *, at: Callable[[str], None] = lambda _: None) -> Vett
     trial = Trial(draft, data, files)
     found += trial.run(at)
     return _vetted(draft, found, files=files, previews=trial.previews)
+
+
+def examine_folder(messages: Path, catalogue: Catalogue) -> Iterator[tuple[str, Vetted]]:
+    """Yield what becomes of each template of a folder, by name. Its author is trusted: it is examined in here."""
+    shared = shared_in(messages)
+    for name in names_in(messages):
+        draft = catalogue.draft(name, {**shared, **own_in(messages, name)})
+        unused = Vetted(warnings=[Finding("", 0, "unused", "no notification of the catalogue is said by it")])
+        yield name, examine(draft) if draft is not None else unused
 
 
 def _vetted(

@@ -25,7 +25,8 @@ class Language(msgspec.Struct, frozen=True, kw_only=True):
     """How one language writes.
 
     `thousands` and `point` stand in numbers; `amount` is how a number and a currency's symbol go together; `first` is
-    how the first of a month is counted; `at` joins a day and a time.
+    how the first of a month is counted; `at` joins a day and a time; `short` is a day in little room, without letters
+    that SMS lack.
     """
 
     thousands: str
@@ -36,6 +37,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True):
     months: tuple[str, ...]
     first: str
     at: str
+    short: str
 
     def money(self, amount: float | str, currency: str) -> str:
         """Write an amount with its symbol, else its ISO 4217 code: `£27.00`, `27.00 CHF`. Raises ValueError."""
@@ -59,6 +61,10 @@ class Language(msgspec.Struct, frozen=True, kw_only=True):
         """Write an ISO 8601 date as `24 November 2026`. Raises ValueError."""
         return self._day(date.fromisoformat(value))
 
+    def short_day(self, value: str) -> str:
+        """Write an ISO 8601 date as `24 Nov 2026`. Raises ValueError."""
+        return self.short.format(date.fromisoformat(value))
+
     def moment(self, value: str) -> str:
         """Write an ISO 8601 time with an offset as `24 November 2026, 23:59 UTC`. Raises ValueError."""
         read = read_time(value)
@@ -74,6 +80,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True):
             "number": self.number,
             "percent": self.percent,
             "day": self.day,
+            "short_day": self.short_day,
             "moment": self.moment,
             "link": link,
         }
@@ -114,6 +121,7 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             ),
             first="1",
             at=", {0:%H:%M} UTC",
+            short="{0.day} {0:%b} {0.year}",
         ),
         "fr": Language(
             thousands="\N{NO-BREAK SPACE}",
@@ -137,6 +145,7 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             ),
             first="1er",
             at=" à {0:%H}\N{NO-BREAK SPACE}h\N{NO-BREAK SPACE}{0:%M} UTC",
+            short="{0:%d/%m/%Y}",
         ),
     }
 )

@@ -39,6 +39,7 @@ FILTERS = frozenset(
         "number",
         "percent",
         "round",
+        "short_day",
         "sort",
         "striptags",
         "sum",
@@ -90,7 +91,7 @@ def _odd_files(draft: Draft) -> Iterator[Finding]:
         yield Finding("", 0, "file", f"has more than {MAX_FILES} files")
     for file, text in draft.files.items():
         folder, _, part = file.rpartition("/")
-        if folder != SHARED and not (is_locale(folder) and "_" not in folder and part in PARTS):
+        if folder.partition("/")[0] != SHARED and not (is_locale(folder) and "_" not in folder and part in PARTS):
             yield Finding(file, 0, "file", f"is none of a template: LANGUAGE/ and {', '.join(sorted(PARTS))}")
         if len(text.encode()) > MAX_FILE:
             yield Finding(file, 0, "file", f"is over {MAX_FILE} bytes")
@@ -142,7 +143,8 @@ class _Walk:
                 self._fault(
                     line, "include", f"takes in {name or 'what is named at run time'}: only shared files can be"
                 )
-        assigned = {name.name for name in self._tree.find_all(nodes.Name) if name.ctx == "store"}
+        sets = self._tree.find_all((nodes.Assign, nodes.AssignBlock))
+        assigned = {name.name for one in sets for name in one.find_all(nodes.Name) if name.ctx == "store"}
         named = self._callable | self._modules | self._macros
         self._visit(self._tree, {**scope, **dict.fromkeys(assigned | named), "self": None})
         return self._found

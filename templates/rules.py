@@ -40,6 +40,7 @@ FAULTS: Mapping[str, str] = MappingProxyType(
 # What its author should weigh.
 WARNINGS: Mapping[str, str] = MappingProxyType(
     {
+        "unused": "no notification of the catalogue is said by this template",
         "missing-language": "a language lacks a channel: people are told in the default language",
         "text-made": "`body.txt` is not there: the text is made from the HTML of each mail",
         "long-subject": f"a subject of more than {LONG_SUBJECT} characters",

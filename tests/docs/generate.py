@@ -36,6 +36,7 @@ from ops.vitals import show_vitals
 from templates.catalogue import Catalogue, load
 from templates.declarations import spelled
 from templates.entries import Kind
+from templates.rules import FAULTS, WARNINGS
 from templates.shapes import SCALARS
 from tests.docs.pages import DOCS, ROOT
 
@@ -254,6 +255,14 @@ def shapes_part() -> Iterator[str]:
     yield from table(("shape", "a value of it"), [(f"`{name}`", scalar.expected) for name, scalar in SCALARS.items()])
 
 
+def faults_part() -> Iterator[str]:
+    yield from table(("rule", "the fault"), [(f"`{name}`", meaning) for name, meaning in FAULTS.items()])
+
+
+def warnings_part() -> Iterator[str]:
+    yield from table(("rule", "the warning"), [(f"`{name}`", meaning) for name, meaning in WARNINGS.items()])
+
+
 def status_messages_part() -> Iterator[str]:
     _, schemas = msgspec.json.schema_components([StatusMessage], ref_template="#/components/schemas/{name}")
     written = yaml.safe_dump(schemas, sort_keys=False, width=120, allow_unicode=True)
@@ -307,6 +316,8 @@ PARTS: Mapping[str, Part] = {
     "scopes": scopes_part,
     "messages": messages_part,
     "shapes": shapes_part,
+    "faults": faults_part,
+    "warnings": warnings_part,
     "status messages": status_messages_part,
     **{f"promise I{number}": promise_part(number) for number in _PROMISES},
 }

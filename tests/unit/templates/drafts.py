@@ -5,7 +5,7 @@ from typing import Any
 from ledger.values import Channel
 from templates.drafts import Draft
 from templates.files import MESSAGES, own_in, shared_in
-from templates.shapes import spelled
+from templates.shapes import as_written
 
 
 def draft(files: dict[str, str] | None = None, **changes: Any) -> Draft:
@@ -36,7 +36,7 @@ def shipped(kind: Any, **changes: Any) -> Draft:
     given: dict[str, Any] = {
         "name": kind.template,
         "files": {**shared_in(MESSAGES), **own_in(MESSAGES, kind.template)},
-        "data": spelled(kind.data),
+        "data": as_written(kind.data),
         "channels": kind.every_channel,
         "segments": kind.sms_segments,
     }

@@ -6,7 +6,7 @@ from templates.catalogue import load
 from templates.entries import Kind
 from templates.envelope import Fault
 from templates.samples import largest, sample, variants
-from templates.shapes import MAX_LIST, SCALARS, compile_record, spelled
+from templates.shapes import MAX_LIST, SCALARS, as_written, compile_record
 
 KINDS = load().kinds
 
@@ -56,4 +56,4 @@ def test_the_largest_data_fill_every_list_and_text():
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_a_shape_is_spelled_as_it_was_written(kind: Kind):
-    assert compile_record(spelled(kind.data)) == kind.data
+    assert compile_record(as_written(kind.data)) == kind.data
