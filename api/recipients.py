@@ -1,25 +1,24 @@
 """/v1/recipients/{user_id}: what is known of a person, told by whoever keeps it; addresses never stand in a URL."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from litestar import delete, get, patch, post
 from litestar.params import FromPath
 
 from api.auth import Scope
-from api.bodies import object_in
+from api.bodies import members_in
 from api.disclosure import record_read
 from api.parameters import Parameters
 from api.paths import user_id_in
 from api.problems import MALFORMED, NEWER_RELEASE, NOT_FOUND, TOO_LARGE, ProblemError, malformed
-from api.schemas import ContactChange, DeviceRegistration
+from api.schemas import AsOf, ContactChange, DeviceRegistration
 from api.services import Call, services_of
 from api.views import initial, masked
 from handlers.recipients import NoSuchDeviceError, remove_device, tell
 from ledger.recipient import Device, Field, Platform, Recipient
-from templates.envelope import Fault, shown
+from templates.envelope import Fault
 from templates.people import read_contact, read_device
 
 # Replaced by the time of the decision (handlers.recipients).
@@ -57,16 +56,31 @@ class ShownRecipient(msgspec.Struct, frozen=True, kw_only=True):
     "/v1/recipients/{user_id:str}",
     scopes=[Scope.READ],
     tags=_TAGS,
-    summary="What is known of a person",
+    summary="What is known of a person, now or at any moment",
+    query=AsOf,
     problems=[MALFORMED, NOT_FOUND, NEWER_RELEASE],
 )
 async def get_recipient(request: Call, user_id: FromPath[str]) -> ShownRecipient:
-    Parameters.of_query(request.scope, known=()).done()
+    at = moment_in(request)
     user = user_id_in(user_id)
-    known, unmasked = await services_of(request).ledger.recipient(user), Scope.PII in request.user.scopes
+    known, unmasked = await known_of(request, user, at=at), Scope.PII in request.user.scopes
     if unmasked and known.version:
         await record_read(request, "recipient", user, logged_as=str(known.stream))
     return _shown(user, known, unmasked=unmasked)
+
+
+def moment_in(request: Call) -> datetime | None:
+    """Return the moment that a request asks for, None = now. Raises ProblemError."""
+    asked = Parameters.of_query(request.scope, known={"at"})
+    at = asked.time("at")
+    asked.done()
+    return at
+
+
+async def known_of(request: Call, user_id: str, *, at: datetime | None) -> Recipient:
+    """Read what is known of a person, or was at a moment."""
+    ledger = services_of(request).ledger
+    return await (ledger.recipient(user_id) if at is None else ledger.recipient_at(user_id, at))
 
 
 @patch(
@@ -78,14 +92,13 @@ async def get_recipient(request: Call, user_id: FromPath[str]) -> ShownRecipient
     problems=[MALFORMED, NOT_FOUND, TOO_LARGE, NEWER_RELEASE],
 )
 async def patch_recipient(request: Call, user_id: FromPath[str]) -> ShownRecipient:
-    user, (raw, faults) = user_id_in(user_id), object_in(await request.body())
-    _refuse_others(raw, _NAMES.values(), faults)
+    user, (raw, faults) = user_id_in(user_id), members_in(await request.body(), _NAMES.values())
     news = read_contact(raw, user, _NOW, faults, names=_NAMES)
     if not news.values and not faults:
         faults.append(Fault("", f"must hold at least one of {', '.join(_NAMES.values())}"))
     if faults:
         raise malformed(*faults)
-    return _shown(user, await tell(services_of(request).ledger, news, by=_by(request)), unmasked=False)
+    return _shown(user, await tell(services_of(request).ledger, news, by=caller(request)), unmasked=False)
 
 
 @post(
@@ -98,13 +111,13 @@ async def patch_recipient(request: Call, user_id: FromPath[str]) -> ShownRecipie
     problems=[MALFORMED, NOT_FOUND, TOO_LARGE, NEWER_RELEASE],
 )
 async def post_device(request: Call, user_id: FromPath[str]) -> ShownDevice:
-    user, (raw, faults) = user_id_in(user_id), object_in(await request.body())
-    _refuse_others(raw, DeviceRegistration.__struct_fields__, faults)
+    members = DeviceRegistration.__struct_fields__
+    user, (raw, faults) = user_id_in(user_id), members_in(await request.body(), members)
     news = read_device(raw, user, _NOW, faults)
     if news is None or faults:
         raise malformed(*faults)
     ledger = services_of(request).ledger
-    known = await tell(ledger, news, by=_by(request))
+    known = await tell(ledger, news, by=caller(request))
     device_id = ledger.identity.device_hash(news.address)
     return next(_device(device) for device in known.devices if device.address_hash == device_id)
 
@@ -118,19 +131,14 @@ async def post_device(request: Call, user_id: FromPath[str]) -> ShownDevice:
 )
 async def delete_device(request: Call, user_id: FromPath[str], device_id: FromPath[str]) -> None:
     try:
-        await remove_device(services_of(request).ledger, user_id_in(user_id), device_id, by=_by(request))
+        await remove_device(services_of(request).ledger, user_id_in(user_id), device_id, by=caller(request))
     except NoSuchDeviceError as exc:
         raise ProblemError(NOT_FOUND, str(exc)) from None
 
 
-def _refuse_others(raw: Mapping[str, Any], known: Collection[str], faults: list[Fault]) -> None:
-    message = f"is not known; known are {', '.join(sorted(known))}"
-    faults.extend(Fault(shown(name), message) for name in raw if name not in known)
-
-
 def _shown(user_id: str, known: Recipient, *, unmasked: bool) -> ShownRecipient:
     if known.changed_at is None:
-        raise ProblemError(NOT_FOUND, "nothing is known of this person")
+        raise unknown_person()
     contact = known.contact
     return ShownRecipient(
         user_id=user_id,
@@ -145,9 +153,15 @@ def _shown(user_id: str, known: Recipient, *, unmasked: bool) -> ShownRecipient:
     )
 
 
+def unknown_person() -> ProblemError:
+    """Return the error for somebody nobody has spoken of, or had by the moment that is asked for."""
+    return ProblemError(NOT_FOUND, "nothing is known of this person")
+
+
 def _device(device: Device) -> ShownDevice:
     return ShownDevice(id=device.address_hash, platform=device.platform, registered_at=device.said_at)
 
 
-def _by(request: Call) -> str:
+def caller(request: Call) -> str:
+    """Name who asks, as facts do."""
     return f"api:{request.user.subject}"

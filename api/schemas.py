@@ -11,6 +11,7 @@ from ledger.suppression import Reason
 from ledger.values import Category, Channel
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=200)]
+TimeOfDay = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 
 class Message(Struct, kw_only=True, rename="camel"):
@@ -90,6 +91,41 @@ class Release(Struct, kw_only=True):
     category: Annotated[Category, Meta(description="That of the entry; absent = the one for all.")] | None = None
 
 
+class ChannelChoice(Struct, kw_only=True):
+    """Whether a person wants what is of a category by a channel."""
+
+    category: Category
+    channel: Channel
+    enabled: bool
+
+
+class ConsentChange(Struct, kw_only=True):
+    """A person agreed to a purpose, or took that back. Who agreed says to which words."""
+
+    purpose: Annotated[Identifier, Meta(examples=["newsletter"])]
+    granted: bool
+    wording: (
+        Annotated[Identifier, Meta(description="Required where consent is granted.", examples=["2026-05"])] | None
+    ) = None
+    at: Annotated[datetime, Meta(description="When the person said so; absent = now.")] | None = None
+    where: Annotated[Identifier, Meta(description="Absent = the caller.", examples=["checkout"])] | None = None
+
+
+class TimesOfDay(Struct, kw_only=True):
+    """From when to when, in the time of where the person is; over midnight where `to` is before `from`."""
+
+    start: Annotated[TimeOfDay, Meta(examples=["22:00"])] = field(name="from")
+    end: Annotated[TimeOfDay, Meta(examples=["07:00"])] = field(name="to")
+
+
+class PreferenceChange(Struct, kw_only=True):
+    """What a person allows. What is absent stays as it is; at least one part must be there."""
+
+    preferences: Annotated[list[ChannelChoice], Meta(description="Each category and channel once.")] = []
+    consents: Annotated[list[ConsentChange], Meta(description="Each purpose once.")] = []
+    quiet_hours: Annotated[TimesOfDay | None, Meta(description="null clears them.")] = None
+
+
 class ListFilters(Struct, kw_only=True):
     """Which notifications, and which page of them. All that are given must hold."""
 
@@ -121,6 +157,12 @@ class Moment(Struct, kw_only=True):
 
     at: Annotated[datetime, Meta(description="Only what was recorded by this time.")] | None = None
     version: Annotated[int, Meta(ge=1, description="Only the first so many facts.")] | None = None
+
+
+class AsOf(Struct, kw_only=True):
+    """As of when; absent = now."""
+
+    at: Annotated[datetime, Meta(description="Only what was recorded by this time.")] | None = None
 
 
 class LetterFilters(Struct, kw_only=True):

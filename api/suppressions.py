@@ -13,7 +13,7 @@ from litestar.params import FromPath
 
 from api import views
 from api.auth import Scope
-from api.bodies import object_in
+from api.bodies import members_in
 from api.parameters import Parameters
 from api.problems import MALFORMED, NEWER_RELEASE, NOT_FOUND, TOO_LARGE, ProblemError, malformed
 from api.reasons import reason_among
@@ -23,7 +23,7 @@ from handlers.suppressions import NoSuchSuppressionError, list_by_hand, release
 from ledger.suppression import Entry, EntryName, Grounds, Reason, Suppression, nothing
 from ledger.values import Category, Channel
 from templates.addresses import is_email, read_phone
-from templates.envelope import Fault, is_identifier, read_time, shown
+from templates.envelope import Fault, is_identifier, read_time
 
 # A push goes to devices; one that is not to be used is taken off its person.
 CHANNELS = (Channel.EMAIL, Channel.SMS)
@@ -174,7 +174,7 @@ async def _known(services: Services, suppression_id: UUID) -> Suppression:
 
 
 def _read(body: bytes, *, now: datetime) -> tuple[Channel, str, Grounds]:
-    raw, faults = _object(body, NewSuppression.__struct_fields__)
+    raw, faults = members_in(body, NewSuppression.__struct_fields__)
     channel = _word(raw, "channel", CHANNELS, faults)
     reason = _word(raw, "reason", BY_HAND, faults)
     category = _word(raw, "category", Category, faults, required=False)
@@ -191,7 +191,7 @@ def _read(body: bytes, *, now: datetime) -> tuple[Channel, str, Grounds]:
 
 
 def _read_search(body: bytes) -> tuple[str, Collection[Channel]]:
-    raw, faults = _object(body, AddressSearch.__struct_fields__)
+    raw, faults = members_in(body, AddressSearch.__struct_fields__)
     channel = _word(raw, "channel", CHANNELS, faults, required=False)
     address: Any = raw.get("address")
     if not is_identifier(address):
@@ -210,12 +210,6 @@ def _read_release(body: bytes) -> tuple[Collection[EntryName] | None, str]:
     if faults:
         raise malformed(*faults)
     return None if listed_for is None else [(listed_for, category)], note
-
-
-def _object(body: bytes, known: Collection[str]) -> tuple[dict[str, Any], list[Fault]]:
-    raw, faults = object_in(body)
-    message = f"is not known; known are {', '.join(sorted(known))}"
-    return raw, [*faults, *(Fault(shown(name), message) for name in raw if name not in known)]
 
 
 def _word(

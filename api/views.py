@@ -14,6 +14,7 @@ from ledger.keys import DataKey
 from ledger.mapping import FactMapper, of_notification, unseal
 from ledger.notification import Attempt, AttemptStarted, Requested, State, fold
 from ledger.operations import Operations
+from ledger.recipient import Contact, ContactChanged
 from ledger.status import Evidence, Status
 from ledger.store import Row
 from ledger.values import Category, Channel, Cost, Lane, Money, Personal, Redacted
@@ -181,13 +182,12 @@ def recipient(user_id: str | None, personal: Personal | Redacted, *, unmasked: b
 
 def history(stream: UUID, rows: Sequence[Row], *, key: DataKey | None, unmasked: bool) -> History:
     """Show every fact; `key` opens what is sealed."""
-    shown = [_fact(row, key=key, unmasked=unmasked) for row in rows]
-    return History(id=stream, sent_twice=sent_twice(rows), facts=shown)
+    return History(id=stream, sent_twice=sent_twice(rows), facts=facts(rows, key=key, unmasked=unmasked))
 
 
-def facts(rows: Sequence[Row]) -> list[ShownFact]:
-    """Show facts of a stream that holds no personal data."""
-    return [_fact(row, key=None, unmasked=False) for row in rows]
+def facts(rows: Sequence[Row], *, key: DataKey | None = None, unmasked: bool = False) -> list[ShownFact]:
+    """Show facts; `key` opens what is sealed."""
+    return [_fact(row, key=key, unmasked=unmasked) for row in rows]
 
 
 def sent_twice(rows: Sequence[Row]) -> str | None:
@@ -244,7 +244,7 @@ def _fact(row: Row, *, key: DataKey | None, unmasked: bool) -> ShownFact:
     except UnknownTopicError:
         return _unknown(row)
     data = {name: _plain(getattr(fact, name)) for name in fact.__struct_fields__ if name not in _TOP}
-    if isinstance(fact, Requested | AttemptStarted) and fact.personal is not None:
+    if isinstance(fact, Requested | AttemptStarted | ContactChanged) and fact.personal is not None:
         opened = unseal(fact, row.stream, version=row.version, topic=row.topic, key=key)
         data["personal"] = _personal(opened.personal, unmasked=unmasked)
     return ShownFact(
@@ -277,12 +277,19 @@ def _time(value: Any) -> datetime | None:
     return None if value is None else msgspec.convert(value, datetime)
 
 
-def _personal(personal: Personal | Redacted | bytes | None, *, unmasked: bool) -> dict[str, Any] | None:
-    if not isinstance(personal, Personal):
-        return None
-    if unmasked:
-        return {"address": personal.address, "name": personal.name, "data": personal.data}
-    return {"address": masked(personal.address), "name": initial(personal.name)}
+def _personal(personal: Personal | Contact | Redacted | bytes | None, *, unmasked: bool) -> dict[str, Any] | None:
+    match personal:
+        case Personal() if unmasked:
+            return {"address": personal.address, "name": personal.name, "data": personal.data}
+        case Personal():
+            return {"address": masked(personal.address), "name": initial(personal.name)}
+        case Contact() if unmasked:
+            return msgspec.structs.asdict(personal)
+        case Contact():
+            addresses = {"email": masked(personal.email), "phone": masked(personal.phone)}
+            return {**addresses, "name": initial(personal.name)}
+        case _:
+            return None
 
 
 def _plain(value: Any) -> Any:

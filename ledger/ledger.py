@@ -208,6 +208,14 @@ class Ledger:
         empty = nobody(self.identity, user_id)
         return await self._people.find(empty.recipient) or empty
 
+    async def recipient_at(self, user_id: str, at: datetime) -> Recipient:
+        """Read what was known of a person at a moment: of what was recorded by then, whatever was said of when."""
+        name = nobody(self.identity, user_id).recipient
+        found = (await self._surroundings.people([name], at=at))[name]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
     async def suppression(self, stream: UUID) -> Suppression | None:
         """Read what is known of an address by its stream; None where nothing ever was listed there."""
         return await self._surroundings.suppression(stream)

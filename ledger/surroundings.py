@@ -3,6 +3,8 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import takewhile
 from typing import cast
 from uuid import UUID
 
@@ -62,13 +64,13 @@ class Surroundings:
         lists = {name: self._filled(known, rows) for name, known in (found | lists).items()}
         return [_around(state, keys, people, lists) for state in states]
 
-    async def people(self, names: Collection[str]) -> dict[str, r.Recipient | Exception]:
+    async def people(self, names: Collection[str], *, at: datetime | None = None) -> dict[str, r.Recipient | Exception]:
         """Read what is known of some people, by the names of their keys; of those nobody has spoken of, that nothing
-        is.
+        is. `at` = what was known then, as far as it can still be read.
         """
         empty = self._nobody(names)
         keys, rows = await asyncio.gather(self.keys_of(names), self._rows([one.stream for one in empty.values()]))
-        return {name: self._known(nobody, rows, keys) for name, nobody in empty.items()}
+        return {name: self._known(nobody, rows, keys, at=at) for name, nobody in empty.items()}
 
     async def suppression(self, stream: UUID) -> s.Suppression | None:
         """Read what is known of an address by its stream; None where that holds nothing of the kind."""
@@ -111,12 +113,15 @@ class Surroundings:
                     empty[channel.value, address_hash] = s.nothing(self._identity, channel, address_hash)
         return empty
 
-    def _known(self, empty: r.Recipient, rows: Mapping[UUID, Sequence[Row]], keys: KeysRead) -> r.Recipient | Exception:
+    def _known(
+        self, empty: r.Recipient, rows: Mapping[UUID, Sequence[Row]], keys: KeysRead, *, at: datetime | None = None
+    ) -> r.Recipient | Exception:
         key = keys.get(empty.recipient)
         if isinstance(key, KeyUnavailableError):
             return key
         try:
-            return r.fold(empty, self._opened(rows.get(empty.stream, ()), key))
+            facts = self._opened(rows.get(empty.stream, ()), key)
+            return r.fold(empty, takewhile(lambda fact: at is None or fact.recorded_at <= at, facts))
         except UNREADABLE as exc:
             return exc
 

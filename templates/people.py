@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from ledger.recipient import ContactNews, DeviceNews, Field, News, Platform
 from templates.envelope import Envelope, Fault
 from templates.preferences import Names, read_preferences, schemas_in
@@ -84,13 +82,10 @@ def _device_registered(envelope: Envelope, faults: list[Fault]) -> News | None:
 
 
 def _preferences_changed(envelope: Envelope, faults: list[Fault]) -> News | None:
-    payload, user_id = envelope.payload, _user_in(envelope, faults)
-    news = read_preferences(payload, user_id or "", envelope.timestamp, faults, names=_PREFERENCES, path="payload")
-    if news is None or user_id is None:
-        return None
-    # Where a person agreed to something is, unless the message knows better, who tells it.
-    consents = (msgspec.structs.replace(one, where=one.where or envelope.source) for one in news.consents)
-    return msgspec.structs.replace(news, consents=tuple(consents))
+    user_id, said_at, source = _user_in(envelope, faults), envelope.timestamp, envelope.source
+    payload, names = envelope.payload, _PREFERENCES
+    news = read_preferences(payload, user_id or "", said_at, faults, names=names, where=source, path="payload")
+    return news if user_id else None
 
 
 def _user_in(envelope: Envelope, faults: list[Fault]) -> str | None:

@@ -67,13 +67,14 @@ def read_preferences(
     faults: list[Fault],
     *,
     names: Names,
+    where: str,
     path: str = "",
     dated: bool = True,
 ) -> PreferenceNews | None:
     """Read what is said of choices, consents and quiet hours; None when it is at fault.
 
-    Quiet hours that are null are cleared, and what is absent is not spoken of. `dated` = each consent says when it was
-    given or withdrawn.
+    Quiet hours that are null are cleared, and what is absent is not spoken of. `where` = where consent is given, unless
+    it says so itself; `dated` = each says when.
     """
     known_faults = len(faults)
     choices = _listed(_CHOICES, values, names.choices, path, faults)
@@ -90,7 +91,7 @@ def read_preferences(
         user_id=user_id,
         said_at=said_at,
         choices=msgspec.convert(choices, tuple[Choice, ...]),
-        consents=msgspec.convert(consents, tuple[ConsentNews, ...]),
+        consents=msgspec.convert([{"where": where, **consent} for consent in consents], tuple[ConsentNews, ...]),
         quiet=quiet,
     )
 

@@ -1,0 +1,131 @@
+"""/v1/recipients/{user_id}/history: a person's whole story, with what is listed of the addresses that they have."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import takewhile
+from uuid import UUID
+
+import msgspec
+from litestar import get
+from litestar.params import FromPath
+
+from api import views
+from api.auth import Scope
+from api.disclosure import record_read
+from api.paths import user_id_in
+from api.problems import MALFORMED, NOT_FOUND
+from api.recipients import moment_in, unknown_person
+from api.schemas import AsOf
+from api.services import Call, Services, services_of
+from ledger import suppression
+from ledger.errors import UnknownTopicError
+from ledger.keys import DataKey
+from ledger.mapping import TOPICS, FactMapper, StoredFact
+from ledger.recipient import Erased, Recipient, RecipientFact, fold, nobody
+from ledger.store import Row
+from ledger.values import Channel
+
+_MAPPER = FactMapper()
+_ERASED = next(topic for topic, fact in TOPICS.items() if fact is Erased)
+
+
+class ListedAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Every fact of the suppression list about an address that the person has; `id` is that of `/v1/suppressions`."""
+
+    id: UUID
+    channel: Channel
+    facts: list[views.ShownFact]
+
+
+class RecipientHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """Every fact about a person, in order, and what was listed and released of the addresses that they have.
+
+    `id` is the stream that explanations name. Positions order the facts of all streams.
+    """
+
+    user_id: str
+    id: UUID
+    facts: list[views.ShownFact]
+    suppressions: list[ListedAddress]
+
+
+class _Recorded(msgspec.Struct):
+    """What every fact says, a newer release's too."""
+
+    recorded_at: datetime
+
+
+@get(
+    "/v1/recipients/{user_id:str}/history",
+    scopes=[Scope.READ],
+    tags=["recipients"],
+    summary="Every fact about a person, in order, now or as of any moment",
+    query=AsOf,
+    problems=[MALFORMED, NOT_FOUND],
+)
+async def get_recipient_history(request: Call, user_id: FromPath[str]) -> RecipientHistory:
+    at, user = moment_in(request), user_id_in(user_id)
+    services, unmasked = services_of(request), Scope.PII in request.user.scopes
+    somebody = nobody(services.ledger.identity, user)
+    rows = await services.ledger.store.load([somebody.stream])
+    told = _until(rows, at)
+    if not told:
+        raise unknown_person()
+    known = fold(somebody, (fact for fact in _readable(told) if isinstance(fact, RecipientFact)))
+    listed = await _listed(services, known, at)
+    key = await _key(services, somebody.recipient)
+    if unmasked:
+        await record_read(request, "recipient_history", user, logged_as=str(somebody.stream))
+    return RecipientHistory(
+        user_id=user, id=somebody.stream, facts=_shown(told, rows, key=key, unmasked=unmasked), suppressions=listed
+    )
+
+
+def _until(rows: Sequence[Row], at: datetime | None) -> list[Row]:
+    """Return the facts up to a moment, without a gap."""
+    if at is None:
+        return list(rows)
+    return list(takewhile(lambda row: msgspec.json.decode(row.state, type=_Recorded).recorded_at <= at, rows))
+
+
+def _readable(rows: Sequence[Row]) -> Iterator[StoredFact]:
+    """Return the facts of topics that this release knows: of the others it cannot say what they change."""
+    for row in rows:
+        try:
+            yield _MAPPER.decode(row.topic, row.state)
+        except UnknownTopicError:
+            continue
+
+
+async def _listed(services: Services, known: Recipient, at: datetime | None) -> list[ListedAddress]:
+    identity = services.ledger.identity
+    channels = {suppression.stream_of(identity, *address): address[0] for address in _addresses(known)}
+    rows = await services.ledger.store.load(channels)
+    told = {stream: _until([row for row in rows if row.stream == stream], at) for stream in channels}
+    return [
+        ListedAddress(id=stream, channel=channels[stream], facts=views.facts(its))
+        for stream, its in told.items()
+        if its
+    ]
+
+
+def _addresses(known: Recipient) -> Iterator[tuple[Channel, str]]:
+    """Return what the person can be reached at, by hashes: nobody's key is needed to see what is listed."""
+    if known.email_hash is not None:
+        yield Channel.EMAIL, known.email_hash
+    if known.phone_hash is not None:
+        yield Channel.SMS, known.phone_hash
+    for device in known.devices:
+        yield Channel.PUSH, device.address_hash
+
+
+async def _key(services: Services, name: str) -> DataKey | None:
+    async with services.ledger.store.connection() as connection:
+        return (await services.keys.read(connection, [name])).get(name)
+
+
+def _shown(told: Sequence[Row], rows: Sequence[Row], *, key: DataKey | None, unmasked: bool) -> list[views.ShownFact]:
+    """Show facts; the person's key opens those since they were erased last, before that there was another."""
+    erased = max((row.version for row in rows if row.topic == _ERASED), default=0)
+    before = views.facts([row for row in told if row.version <= erased])
+    return before + views.facts([row for row in told if row.version > erased], key=key, unmasked=unmasked)

@@ -1,0 +1,151 @@
+"""A person's whole story over HTTP: what was said of them, what is listed of their addresses, as of any moment."""
+
+from datetime import datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from ledger.decision import Decision
+from ledger.ledger import Ledger
+from ledger.notification import Origin
+from ledger.recipient import Erased, Recipient
+from tests.integration.api.conftest import Service
+from tests.integration.api.test_recipients import ADA, CONTACT, READ, READS, registered, told
+from tests.support.postgres import Database
+
+HISTORY = f"{ADA}/history"
+LISTED = {"channel": "email", "address": "ada@example.com", "reason": "legal", "note": "a letter"}
+NEWER = "UPDATE ledger.stored_events SET topic = 'recipient.teleported' WHERE originator_version = 2"
+
+
+async def history(service: Service, headers: dict[str, str] | None = None, **params: str) -> dict[str, Any]:
+    reply = await service.client.get(HISTORY, headers=headers, params=params)
+    assert reply.status_code == 200, reply.text
+    shown: dict[str, Any] = reply.json()
+    return shown
+
+
+def topics(facts: list[dict[str, Any]]) -> list[str]:
+    return [fact["topic"].partition(".")[2] for fact in facts]
+
+
+async def allowed(service: Service, **parts: Any) -> None:
+    assert (await service.client.patch(f"{ADA}/preferences", json=parts)).status_code == 200
+
+
+async def listed(service: Service, **changes: str) -> dict[str, Any]:
+    reply = await service.client.post("/v1/suppressions", json={**LISTED, **changes})
+    assert reply.status_code == 201, reply.text
+    shown: dict[str, Any] = reply.json()
+    return shown
+
+
+async def erase(ledger: Ledger) -> None:
+    def decide(known: Recipient, now: datetime) -> Decision:
+        origin = Origin(now=now, cause="test", by="test")
+        erased = Erased(**origin.stamp(), recipient=known.recipient, reason="asked by letter")
+        return Decision(facts=known.next((erased,)))
+
+    await ledger.change_recipient("ada", decide)
+
+
+async def test_every_fact_is_shown_in_order_with_who_said_it(service: Service):
+    await told(service)
+    await registered(service)
+    await allowed(service, quiet_hours={"from": "22:00", "to": "07:00"})
+    shown = await history(service)
+    assert topics(shown["facts"]) == ["contact_changed", "device_registered", "quiet_hours_changed"]
+    assert [fact["version"] for fact in shown["facts"]] == [1, 2, 3]
+    assert {fact["by"] for fact in shown["facts"]} == {"api:tester"}
+    assert shown["facts"][2]["data"]["quiet"] == {"start": "22:00:00", "end": "07:00:00"}
+    assert (shown["user_id"], shown["suppressions"]) == ("ada", [])
+
+
+async def test_i18_addresses_are_masked_for_those_who_may_not_see_them_and_a_device_s_id_for_all(service: Service):
+    await told(service)
+    await registered(service, "fid-1")
+    masked, clear = await history(service, service.as_(READ)), await history(service)
+    assert masked["facts"][0]["data"]["personal"] == {"email": "a…@e…", "phone": "…50", "name": "A…"}
+    assert clear["facts"][0]["data"]["personal"] == {
+        "email": CONTACT["email"],
+        "phone": "+442071838750",
+        "name": "Ada",
+    }
+    assert "fid-1" not in str(clear)
+
+
+async def test_i18_each_unmasked_reading_is_recorded(service: Service, database: Database):
+    await told(service)
+    await history(service, {"X-Reason": "ticket 7"})
+    await history(service, service.as_(READ))
+    with psycopg.connect(database.url) as connection:
+        assert connection.execute(READS).fetchall() == [("tester", "recipient_history", "ada", "ticket 7")]
+
+
+async def test_what_is_listed_of_the_addresses_that_the_person_has_is_part_of_the_story(service: Service):
+    await told(service)
+    entry = await listed(service)
+    shown = await history(service)
+    (address,) = shown["suppressions"]
+    assert (address["id"], address["channel"], topics(address["facts"])) == (entry["id"], "email", ["listed"])
+    await told(service, email="eva@example.com")
+    assert (await history(service))["suppressions"] == []
+
+
+async def test_the_story_is_told_as_of_any_moment(service: Service):
+    await told(service)
+    await listed(service)
+    between = (await service.ledger.store.now()).isoformat()
+    then = await history(service)
+    await told(service, email="eva@example.com")
+    await listed(service, address="eva@example.com")
+    assert await history(service, at=between) == then
+    for path in (HISTORY, ADA):
+        reply = await service.client.get(path, params={"at": "2020-01-01T00:00:00Z"})
+        assert (reply.status_code, reply.json()["type"]) == (404, "/problems/not-found")
+
+
+async def test_what_is_known_is_shown_as_of_any_moment_too(service: Service):
+    first = await told(service)
+    between = (await service.ledger.store.now()).isoformat()
+    last = await told(service, email="eva@example.com")
+    masked = service.as_(READ)
+    for at, expected in ((between, first), ("9999-01-01T00:00:00Z", last)):
+        assert (await service.client.get(ADA, params={"at": at}, headers=masked)).json() == expected
+
+
+async def test_i19_what_was_said_before_an_erasure_reads_as_nothing_and_what_came_after_is_shown(
+    service: Service, database: Database
+):
+    await told(service)
+    before = (await service.ledger.store.now()).isoformat()
+    await erase(service.ledger)
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM ledger.recipient_key")
+    await told(service, email="eva@example.com")
+    shown = await history(service)
+    assert topics(shown["facts"]) == ["contact_changed", "erased", "contact_changed"]
+    assert shown["facts"][0]["data"]["personal"] is None
+    assert shown["facts"][2]["data"]["personal"]["email"] == "eva@example.com"
+    then = (await service.client.get(ADA, params={"at": before})).json()
+    assert (then["email"], then["locale"], then["version"]) == (None, "en-GB", 1)
+
+
+async def test_i25_a_fact_of_a_newer_release_is_shown_as_it_lies_there(service: Service, database: Database):
+    await told(service)
+    await allowed(service, quiet_hours=None)
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        connection.execute(NEWER)
+    shown = await history(service)
+    assert topics(shown["facts"]) == ["contact_changed", "teleported"]
+    assert (await service.client.get(ADA)).status_code == 503
+
+
+@pytest.mark.parametrize(
+    "query", ["at=yesterday", "at=", "version=1", "at=2026-11-20T09:00:00Z&at=2026-11-20T09:00:00Z"]
+)
+async def test_a_moment_that_is_none_is_refused(service: Service, query: str):
+    await told(service)
+    for path in (ADA, HISTORY, f"{ADA}/preferences"):
+        assert (await service.client.get(f"{path}?{query}")).status_code == 400
