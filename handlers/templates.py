@@ -17,7 +17,7 @@ from templates.catalogue import Catalogue
 from templates.drafts import Draft, Finding, Vetted
 from templates.entries import Kind
 from templates.files import Files
-from templates.shapes import spelled
+from templates.shapes import as_written
 from templates.vetting import Vetter
 
 
@@ -75,7 +75,7 @@ class Templates:
 
     def data_of(self, name: str) -> list[Mapping[str, Any]]:
         """Return the data that a template may use: one declaration for each kind of notification that it is for."""
-        return [spelled(kind.data) for kind in self._kinds(name)]
+        return [as_written(kind.data) for kind in self._kinds(name)]
 
     async def files(self, name: str, version: str) -> Files:
         """Return the files of a version or of a draft. Raises NoSuchTemplateError, NoSuchVersionError."""
@@ -157,7 +157,7 @@ class Templates:
         return Draft(
             name=kind.template,
             files=dict(files),
-            data=spelled(kind.data),
+            data=as_written(kind.data),
             channels=kind.every_channel,
             locale=self._catalogue.locale,
             segments=kind.sms_segments,
