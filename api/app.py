@@ -75,6 +75,7 @@ ROUTES = (
     dead_letters.discard_dead_letter,
     callbacks.post_ses,
     callbacks.post_twilio,
+    callbacks.post_twilio_inbound,
     receipts.post_receipt,
     unsubscribe.get_unsubscribe,
     unsubscribe.post_unsubscribe,

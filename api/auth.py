@@ -32,6 +32,7 @@ ANY_TOKEN: Collection[Scope] = ()
 PUBLIC = {
     "/callbacks/ses": "SNS has no token of ours; what it posts is verified by its signature",
     "/callbacks/twilio": "nor has Twilio; what it posts is verified by its signature over our public URL",
+    "/callbacks/twilio/inbound": "as /callbacks/twilio",
     "/v1/receipts/{token}": "an app on a stranger's device has no token of ours; the receipt itself is signed",
     "/unsubscribe/{token}": "whoever got the mail has no token of ours but the link's own, which is signed",
     "/health/liveness": "the orchestrator has no token; says only that the process runs",

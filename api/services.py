@@ -21,7 +21,7 @@ from ledger.keys import Keys
 from ledger.ledger import Ledger
 from ledger.reads import Reads
 from ledger.set_aside import SetAside
-from providers.contract import Callbacks, Receipts
+from providers.contract import Callbacks, Receipts, Replies
 from templates.message_schemas import Schema
 
 Call = Request[Caller, None, State]
@@ -29,7 +29,7 @@ Call = Request[Caller, None, State]
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the API is made of: `reach` says how far providers may be called, `ses` and `twilio` read what
-    those report, `receipts` what apps do. `schemas` are those of the messages, by type.
+    those report, `replies` what people answer, `receipts` what apps report. `schemas` are those of the messages, by type.
     """
 
     ledger: Ledger
@@ -46,6 +46,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     reach: Reaching
     ses: Callbacks
     twilio: Callbacks
+    replies: Replies
     receipts: Receipts
     authenticator: Authenticator
     readiness: Readiness

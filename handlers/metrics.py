@@ -128,6 +128,12 @@ class Metrics:
             ("provider", "kind", "result"),
             registry=registry,
         )
+        self.replies = Counter(
+            "notification_replies",
+            "Answers to an SMS by word (stop, start, other) and result (recorded, known, ignored).",
+            ("provider", "word", "result"),
+            registry=registry,
+        )
         self.refused_callbacks = Counter(
             "notification_reports_refused", "Callbacks that were not the provider's.", ("provider",), registry=registry
         )

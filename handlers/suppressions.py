@@ -1,4 +1,4 @@
-"""The suppression list as people change it: by hand and with a reason, or each for themselves by a link."""
+"""The suppression list as people change it: by hand and with a reason, or each for themselves, by a link or a word."""
 
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -6,13 +6,24 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from ledger.decision import Decision
-from ledger.errors import LedgerError
+from ledger.decision import Decision, Intake
+from ledger.errors import LedgerError, Refusal, RefusedError
 from ledger.ledger import Ledger
 from ledger.notification import Origin
-from ledger.suppression import EntryName, Grounds, Reason, Suppression, SuppressionFact, delist, list_address, nothing
+from ledger.suppression import (
+    EntryName,
+    Grounds,
+    Reason,
+    Suppression,
+    SuppressionFact,
+    delist,
+    list_address,
+    nothing,
+    start,
+    stop,
+)
 from ledger.unsubscribing import Unsubscribing
-from ledger.values import Channel
+from ledger.values import Channel, Reply, Word
 
 # Whoever the address belongs to.
 _PERSON = "person"
@@ -48,6 +59,34 @@ async def unsubscribe(ledger: Ledger, said: Unsubscribing) -> Changed:
     )
     cause = f"unsubscribe:{said.notification}"
     return await _change(ledger, empty, lambda known, at: list_address(known, grounds, at), cause=cause, by=_PERSON)
+
+
+async def take_reply(ledger: Ledger, reply: Reply) -> str:
+    """Do what a person has answered; returns what came of it: recorded, known, or ignored.
+
+    Each answer counts once, however often and late it is posted: a START that comes again must not undo the STOP after
+    it. It holds when this returns, as what is listed by hand.
+    """
+    if reply.word is Word.OTHER:
+        return "ignored"
+    say = stop if reply.word is Word.STOP else start
+    empty = nothing(ledger.identity, Channel.SMS, ledger.identity.address_hash(reply.address))
+    key = ledger.identity.intake_key("reply", reply.provider, reply.key)
+    result = "known"
+
+    def decide(known: Suppression, now: datetime) -> Decision:
+        nonlocal result
+        facts = say(known, Origin(now=now, cause=f"reply:{reply.key}", by=_PERSON))
+        result = "recorded" if facts else "known"
+        return Decision(facts=known.next(facts), intake=Intake(key, key))
+
+    try:
+        await ledger.change_suppression(empty, decide)
+    except RefusedError as exc:
+        if exc.reason is not Refusal.TAKEN_IN:
+            raise
+        return "known"
+    return result
 
 
 async def release(

@@ -240,6 +240,26 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     opted_out: bool = False
 
 
+class Word(StrEnum):
+    """What an answer to an SMS says to whoever sends them: no more, again, or something that is not for us."""
+
+    STOP = "stop"
+    START = "start"
+    OTHER = "other"
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """A verified answer to an SMS; the same one always has the same `key`. Of its text only the word is known.
+
+    `address` is the number that it came from, as E.164 where `word` is one for us.
+    """
+
+    provider: str
+    key: str
+    address: str
+    word: Word
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What a provider says of a message, asked by its reference; `status` is its own word for it.
 

@@ -220,6 +220,7 @@ class Roles:
                 reach=reaching(settings, given.ledger),
                 ses=SesCallbacks(verifier),
                 twilio=twilio,
+                replies=twilio,
                 receipts=FcmReceipts(given.ledger.identity, given.ledger.clock),
                 authenticator=Authenticator(
                     keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience, clock=given.ledger.clock

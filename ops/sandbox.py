@@ -96,8 +96,9 @@ async def _start_relay(port: int, ses: FakeSes) -> FakeSmtp:
 
 
 async def _start_twilio(port: int, data: Path) -> FakeTwilio:
+    inbound_url = f"http://{HOST}:{port}/callbacks/twilio/inbound"
     with _taken(port + 4):
-        return await FakeTwilio.start(HOST, port + 4, log=data / "twilio.jsonl")
+        return await FakeTwilio.start(HOST, port + 4, inbound_url=inbound_url, log=data / "twilio.jsonl")
 
 
 async def _start_phones(port: int, data: Path) -> FakeFcm:

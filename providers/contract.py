@@ -15,6 +15,7 @@ from ledger.values import (
     Outcome,
     Postponed,
     PushMessage,
+    Reply,
     Report,
     ReportKind,
     TextMessage,
@@ -118,6 +119,16 @@ class Callbacks(Protocol):
         Header names are looked up in any case; `query` is that of the URL, as it stood there.
         Raises CallbackRefusedError or CallbackUnavailableError.
         """
+        ...
+
+
+class Replies(Protocol):
+    """Reads what people answer to an SMS, as a vendor posts it."""
+
+    provider: str
+
+    async def reply(self, body: bytes, headers: Mapping[str, str], query: str = "") -> Reply:
+        """Verify a posted answer and return it; as for Callbacks. Raises CallbackRefusedError."""
         ...
 
 

@@ -6,6 +6,7 @@ import re
 import secrets
 from base64 import b64decode
 from binascii import Error as Base64Error
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
@@ -30,6 +31,8 @@ PAGE = 1000
 CALLS_AT_ONCE = 8
 CALL_TIMEOUT = timedelta(seconds=15)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(milliseconds=100), timedelta(seconds=5)
+# The words that Twilio itself obeys ("Support for opt-out keywords").
+STOP, START = {"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT"}, {"START", "YES", "UNSTOP"}
 ERRORS = "https://www.twilio.com/docs/errors"
 
 
@@ -49,6 +52,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
 
 
 OK = Behaviour()
+STOPPED = Behaviour(status=400, code=21610, message="Attempt to send to unsubscribed recipient")
 INVALID = Behaviour(status=400, code=21211, message="Invalid 'To' Phone Number")
 MAGIC = {
     "+15005550001": OK,
@@ -62,11 +66,18 @@ class FakeTwilio:
     """The server. `requests` has every request for an SMS in order; `behaviour` overrules the magic numbers.
 
     `statuses` are those that the messages have come to, by their sids: what the server says when it is asked.
-    `secondary_token` is a second one that it takes requests with; it signs with the first.
+    `secondary_token` is a second one that it takes requests with; it signs with the first. `stopped` are the numbers
+    whose owners have answered STOP.
     """
 
     def __init__(
-        self, log: RequestLog[Request], *, account_sid: str, auth_token: str, behaviour: Behaviour | None
+        self,
+        log: RequestLog[Request],
+        *,
+        account_sid: str,
+        auth_token: str,
+        inbound_url: str | None,
+        behaviour: Behaviour | None,
     ) -> None:
         self.behaviour = behaviour
         self.account_sid = account_sid
@@ -74,7 +85,9 @@ class FakeTwilio:
         self.secondary_token: str | None = None
         self.url = ""
         self.statuses: dict[str, str] = {}
+        self.stopped: set[str] = set()
         self.questions = 0
+        self._inbound_url = inbound_url
         self._log = log
         self._by_sid = {request.message_id: request for request in log.requests}
         self._calls: set[asyncio.Task[None]] = set()
@@ -90,13 +103,18 @@ class FakeTwilio:
         *,
         account_sid: str = ACCOUNT,
         auth_token: str = TOKEN,
+        inbound_url: str | None = None,
         log: Path | None = None,
         keep: int | None = None,
         behaviour: Behaviour | None = None,
     ) -> Self:
-        """Listen. `log` is a file that the requests outlive the process in, `keep` how many are kept whole."""
+        """Listen. `inbound_url` is where answers are posted (a number's "a message comes in"); `log` is a file that the
+        requests outlive the process in, `keep` how many are kept whole.
+        """
         requests = RequestLog(Request, log, keep=keep)
-        fake = cls(requests, account_sid=account_sid, auth_token=auth_token, behaviour=behaviour)
+        fake = cls(
+            requests, account_sid=account_sid, auth_token=auth_token, inbound_url=inbound_url, behaviour=behaviour
+        )
         fake._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT.total_seconds()))
         await fake._listen(host, port)
         for request in requests.requests:
@@ -130,7 +148,7 @@ class FakeTwilio:
                 web.get("/", self._root),
                 web.get("/requests", self._requests),
                 web.post("/control", self._control),
-                *Inbox(self._log.requests, self.statuses).routes(),
+                *Inbox(self._log.requests, self.statuses, self.answer).routes(),
             ]
         )
         self._runner, self.url = await listen(app, host, port)
@@ -140,7 +158,7 @@ class FakeTwilio:
         if refused := self._refused(http):
             return refused
         form = dict(parse_qsl(raw.decode("utf-8", "replace")))
-        answer = fault_of(form) or self.behaviour or MAGIC.get(form["To"], OK)
+        answer = fault_of(form) or self._refusal(form) or self.behaviour or MAGIC.get(form["To"], OK)
         request = self._take(http, form, answer)
         if answer.delay:
             await asyncio.sleep(answer.delay.total_seconds())
@@ -159,6 +177,9 @@ class FakeTwilio:
         if http.match_info["account"] != self.account_sid:
             return error(Behaviour(status=404, code=20404, message="The requested resource was not found"))
         return None
+
+    def _refusal(self, form: dict[str, str]) -> Behaviour | None:
+        return STOPPED if form["To"] in self.stopped else None
 
     def _take(self, http: web.Request, form: dict[str, str], answer: Behaviour) -> Request:
         """Log the request, and let the message live."""
@@ -184,8 +205,21 @@ class FakeTwilio:
             self._live(request)
         return request
 
+    def answer(self, request: Request, text: str) -> None:
+        """Let the person answer a message."""
+        word = text.strip().upper()
+        if word in STOP:
+            self.stopped.add(request.to)
+        elif word in START:
+            self.stopped.discard(request.to)
+        if self._inbound_url is not None:
+            self._call(self._post_until_taken(self._inbound_url, self._answer(request, text)))
+
     def _live(self, request: Request) -> None:
-        call = asyncio.create_task(self._go_through(request))
+        self._call(self._go_through(request))
+
+    def _call(self, calling: Coroutine[None, None, None]) -> None:
+        call = asyncio.create_task(calling)
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
 
@@ -195,14 +229,12 @@ class FakeTwilio:
             for status in request.life:
                 self.statuses[request.message_id] = status
                 if request.reports:
-                    await self._call_back(request, status)
+                    await self._post_until_taken(request.form["StatusCallback"], self._report(request, status))
             if request.reports:
                 self._log.settle(request)
 
-    async def _call_back(self, request: Request, status: str) -> None:
+    async def _post_until_taken(self, url: str, form: dict[str, str]) -> None:
         """Post until it is taken; as with SNS, a refusal ends it."""
-        url = request.form["StatusCallback"]
-        form = self._report(request, status)
         headers = {SIGNATURE_HEADER: RequestValidator(self.auth_token).compute_signature(url, form)}
         pause = FIRST_PAUSE
         while not await self._post(url, form, headers):
@@ -215,6 +247,23 @@ class FakeTwilio:
                 return answer.status < 500
         except (aiohttp.ClientError, TimeoutError):
             return False
+
+    def _answer(self, request: Request, text: str) -> dict[str, str]:
+        """Return what is posted of an answer (Messaging, "Twilio's request to your application")."""
+        sid = f"SM{secrets.token_hex(16)}"
+        return {
+            "AccountSid": self.account_sid,
+            "ApiVersion": "2010-04-01",
+            "Body": text,
+            "From": request.to,
+            "MessageSid": sid,
+            "NumMedia": "0",
+            "NumSegments": "1",
+            "SmsMessageSid": sid,
+            "SmsSid": sid,
+            "SmsStatus": "received",
+            "To": request.form.get("From", ""),
+        }
 
     def _report(self, request: Request, status: str) -> dict[str, str]:
         """Return what is posted of a status (Message resource, "Status callback")."""

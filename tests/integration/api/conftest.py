@@ -119,6 +119,7 @@ async def services(
         set_aside, metrics = SetAside(store, keys, identity), Metrics(CollectorRegistry())
         wording = Wording(ledger, catalogue.templates, MESSAGES)
         take_in = TakeIn(ledger, catalogue, channels={Channel.EMAIL}, wording=wording)
+        twilio = TwilioCallbacks(public_url=PUBLIC_URL, secrets=TWILIO_TOKENS)
         yield Services(
             ledger=ledger,
             archive=Archive(store, Directory(tmp_path / "archive")),
@@ -134,7 +135,8 @@ async def services(
             templates=Templates(wording, catalogue, Vetter()),
             pauses=Pauses(ledger, types=catalogue.kinds, providers={"ses", "smtp"}),
             ses=SesCallbacks(Verifier(topics=[ARN], fetch=Fetcher(session), origin=topic.url)),
-            twilio=TwilioCallbacks(public_url=PUBLIC_URL, secrets=TWILIO_TOKENS),
+            twilio=twilio,
+            replies=twilio,
             authenticator=Authenticator(StaticKeys(KEYS), issuer=ISSUER, audience=AUDIENCE, clock=ledger.clock),
             readiness=Readiness({"database": database_check(lambda: database.url)}),
             metrics=metrics,

@@ -6,6 +6,8 @@ import httpx
 import pytest
 from twilio.request_validator import RequestValidator
 
+from ledger.suppression import Reason, nothing
+from ledger.values import Category, Channel
 from tests.integration.api.conftest import PUBLIC_URL, TWILIO_TOKENS, Service
 from tests.integration.api.deliveries import posted, sent
 from tests.integration.api.topic import ARN
@@ -99,6 +101,7 @@ async def test_a_callback_of_the_largest_size_is_read_and_a_larger_one_refused(s
 # -- Twilio ----------------------------------------------------------------------------------------------------------
 
 SID = f"SM{'1' * 32}"
+NUMBER = "+447700900123"
 
 
 async def post_status(
@@ -138,7 +141,74 @@ async def test_i09_a_status_of_twilio_that_matches_nothing_is_kept(service: Serv
     assert await service.services.set_aside.unmatched() == 1
 
 
-async def test_what_is_no_callback_of_twilio_is_refused_and_never_our_fault(service: Service):
+async def answer(service: Service, text: str, *, sid: str = SID, number: str = NUMBER) -> httpx.Response:
+    """Post what a person has answered, as Twilio does."""
+    form = {"MessageSid": sid, "From": number, "To": "+15005550006", "Body": text}
+    path = "/callbacks/twilio/inbound"
+    signature = RequestValidator(TWILIO_TOKENS[0]).compute_signature(PUBLIC_URL + path, form)
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+        return await client.post(path, data=form, headers={"X-Twilio-Signature": signature})
+
+
+async def listed(service: Service) -> set[tuple[Reason, Category | None]]:
+    identity = service.ledger.identity
+    known = await service.ledger.suppression(nothing(identity, Channel.SMS, identity.address_hash(NUMBER)).stream)
+    return set() if known is None else set(known.entries)
+
+
+def sid(number: int) -> str:
+    return f"SM{number:032x}"
+
+
+async def test_i07_stop_lists_the_number_before_it_is_answered_and_says_nothing_to_the_person(service: Service):
+    reply = await answer(service, "Stop")
+    assert (reply.status_code, reply.headers["Content-Type"].partition(";")[0]) == (200, "text/xml")
+    assert reply.text.endswith("<Response></Response>")
+    assert await listed(service) == {(Reason.STOP, None)}
+
+
+async def test_start_ends_a_stop_and_nothing_that_somebody_else_has_listed(service: Service):
+    by_hand = {"channel": "sms", "address": NUMBER, "reason": "manual", "note": "a wrong number"}
+    await service.client.post("/v1/suppressions", json=by_hand)
+    await answer(service, "STOP", sid=sid(1))
+    assert await listed(service) == {(Reason.MANUAL, None), (Reason.STOP, None)}
+    await answer(service, "START", sid=sid(2))
+    assert await listed(service) == {(Reason.MANUAL, None)}
+
+
+async def test_an_answer_that_comes_again_undoes_nothing_that_came_after_it(service: Service):
+    for text, number in (("START", 1), ("STOP", 2), ("START", 1)):
+        assert (await answer(service, text, sid=sid(number))).status_code == 200
+    assert await listed(service) == {(Reason.STOP, None)}
+    for text, number in (("START", 3), ("STOP", 2)):
+        assert (await answer(service, text, sid=sid(number))).status_code == 200
+    assert await listed(service) == set()
+
+
+async def test_the_same_answer_many_times_at_once_is_one_fact(service: Service):
+    replies = await asyncio.gather(*(answer(service, "STOP") for _ in range(20)))
+    assert {reply.status_code for reply in replies} == {200}
+    assert await service.ledger.store.head() == 1
+
+
+async def test_other_answers_are_counted_and_leave_nothing_behind(service: Service):
+    assert (await answer(service, "Where is my parcel? Yours, Ada")).status_code == 200
+    assert await service.ledger.store.head() == 0
+    assert service.services.metrics.replies.labels("twilio", "other", "ignored")._value.get() == 1
+
+
+async def test_i09_what_is_answered_while_we_are_in_trouble_is_asked_for_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(service.ledger, "change_suppression", broken)
+    assert (await answer(service, "STOP")).status_code == 503
+
+
+@pytest.mark.parametrize("path", ["/callbacks/twilio", "/callbacks/twilio/inbound"])
+async def test_what_is_no_callback_of_twilio_is_refused_and_never_our_fault(service: Service, path: str):
     async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
         for content, headers in (
             (b"", {}),
@@ -150,7 +220,7 @@ async def test_what_is_no_callback_of_twilio_is_refused_and_never_our_fault(serv
             (b"\xff" * 100, {"Content-Type": "multipart/form-data"}),
         ):
             for query in ("", "?bodySHA256=", "?notification=%ff&%00"):
-                reply = await client.post(f"/callbacks/twilio{query}", content=content, headers=headers)
+                reply = await client.post(f"{path}{query}", content=content, headers=headers)
                 assert (reply.status_code, reply.json()["type"]) == (403, "/problems/callback-refused"), content
-        assert (await client.post("/callbacks/twilio", content=b"x" * 2 * 1024 * 1024)).status_code == 413
+        assert (await client.post(path, content=b"x" * 2 * 1024 * 1024)).status_code == 413
     assert service.services.metrics.refused_callbacks.labels("twilio")._value.get() == 21

@@ -12,7 +12,19 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from ledger.values import Accepted, Answer, InDoubt, Outcome, Postponed, Refused, Report, ReportKind, TextMessage
+from ledger.values import (
+    Accepted,
+    Answer,
+    InDoubt,
+    Outcome,
+    Postponed,
+    Refused,
+    Reply,
+    Report,
+    ReportKind,
+    TextMessage,
+    Word,
+)
 from providers.contract import Sending
 from providers.fakes.twilio import ACCOUNT, TOKEN, Behaviour, FakeTwilio
 from providers.fakes.twilio_log import segments
@@ -29,6 +41,7 @@ class Receiver:
     def __init__(self, *, down: int) -> None:
         self.url = ""
         self.reports: list[Report] = []
+        self.replies: list[Reply] = []
         self.down = down
 
     async def take(self, request: web.Request) -> web.Response:
@@ -40,12 +53,18 @@ class Receiver:
         self.reports += await callbacks.read(body, request.headers, request.query_string)
         return web.Response(status=204)
 
+    async def take_reply(self, request: web.Request) -> web.Response:
+        callbacks = TwilioCallbacks(public_url=self.url, secrets=[TOKEN])
+        self.replies.append(await callbacks.reply(await request.read(), request.headers, request.query_string))
+        return web.Response(text="<Response/>", content_type="text/xml")
+
 
 @asynccontextmanager
 async def receiver(*, down: int = 0) -> AsyncIterator[Receiver]:
     taker = Receiver(down=down)
     app = web.Application()
     app.router.add_post("/callbacks/twilio", taker.take)
+    app.router.add_post("/callbacks/twilio/inbound", taker.take_reply)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -246,3 +265,22 @@ async def test_its_inbox_shows_what_went_out_and_what_became_of_it():
             page = await reply.text()
     assert "&lt;b&gt;123&lt;/b&gt;" in page
     assert all(word in page for word in ("Acme", "+447700900123", fake.requests[0].message_id))
+
+
+async def test_an_answer_from_the_inbox_is_posted_signed_and_obeyed_as_by_twilio():
+    said = (("stop", Word.STOP), ("hello", Word.OTHER), ("START", Word.START))
+    async with (
+        receiver() as taker,
+        running(inbound_url=f"{taker.url}/callbacks/twilio/inbound") as fake,
+        sender(fake.url, public_url=taker.url) as twilio,
+        aiohttp.ClientSession() as person,
+    ):
+        assert isinstance(await send(twilio), Accepted)
+        for number, (text, word) in enumerate(said):
+            async with person.post(f"{fake.url}/inbox/1/answer", data={"text": text}) as page:
+                assert page.status == 200
+            await fake.called_back()
+            assert (taker.replies[number].word, taker.replies[number].address) == (word, "+447700900123")
+            assert (await send(twilio) == Refused("21610", opted_out=True)) == (word is not Word.START)
+        async with person.post(f"{fake.url}/inbox/99/answer", data={"text": "stop"}) as page:
+            assert page.status == 404

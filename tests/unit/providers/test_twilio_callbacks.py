@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from twilio.request_validator import RequestValidator
 
-from ledger.values import Report, ReportKind
+from ledger.values import Report, ReportKind, Word
 from providers.contract import CallbackRefusedError
 from providers.twilio_callbacks import TwilioCallbacks
 
@@ -224,3 +224,73 @@ async def test_i18_no_report_holds_a_number_or_a_text():
 async def test_ids_that_are_none_leave_the_report_to_its_reference():
     report = await read_form(FORM, query="notification=no&attempt=")
     assert (report.notification, report.attempt) == (None, None)
+
+
+# -- Answers ---------------------------------------------------------------------------------------------------------
+
+INBOUND = f"{PUBLIC}/callbacks/twilio/inbound"
+ANSWER = {"MessageSid": SID, "From": "+447700900123", "To": "+15005550006", "Body": "STOP", "NumMedia": "0"}
+
+
+async def answered(**changes: str) -> Word:
+    fields = {**ANSWER, **changes}
+    reply = await CALLBACKS.reply(urlencode(fields).encode(), signed(INBOUND, fields))
+    assert (reply.provider, reply.key, reply.address) == ("twilio", fields["MessageSid"], fields["From"])
+    return reply.word
+
+
+@pytest.mark.parametrize("text", ["STOP", "stop", " Stop.\n", "STOPALL", "Unsubscribe", "END", "Arrêt", "arre\u0302te"])
+async def test_the_words_that_stop_are_those_of_twilio_in_english_and_french(text: str):
+    assert await answered(Body=text) is Word.STOP
+
+
+@pytest.mark.parametrize("text", ["START", "unstop", "Yes!"])
+async def test_the_words_that_start_again_are_those_of_twilio(text: str):
+    assert await answered(Body=text) is Word.START
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Thanks!",
+        "STOP PLEASE",
+        "don't stop",
+        "HELP",
+        "stop" * 1000,
+        "\0",
+        "\N{OCTAGONAL SIGN}",
+        "\N{FULLWIDTH DIGIT TWO}",
+    ],
+)
+async def test_whatever_else_somebody_answers_is_not_for_us(text: str):
+    assert await answered(Body=text) is Word.OTHER
+
+
+async def test_what_twilio_itself_has_understood_goes_before_the_text():
+    assert await answered(Body="Lopeta", OptOutType="STOP") is Word.STOP
+    assert await answered(Body="Aloita", OptOutType="START") is Word.START
+    assert await answered(Body="STOP", OptOutType="HELP") is Word.OTHER
+
+
+@pytest.mark.parametrize("number", ["12345", "whatsapp:+447700900123", "Acme"])
+async def test_who_is_written_to_by_nobody_stops_nothing(number: str):
+    assert await answered(From=number) is Word.OTHER
+
+
+async def test_an_answer_is_believed_where_twilio_posts_answers_and_nowhere_else():
+    body = urlencode(ANSWER).encode()
+    with pytest.raises(CallbackRefusedError):
+        await CALLBACKS.reply(body, signed(f"{PUBLIC}/callbacks/twilio", ANSWER))
+    assert "the signature" in await refusal(body, signed(INBOUND, ANSWER), "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "faults"),
+    [({"MessageSid": "SM1"}, "MessageSid is missing or malformed"), ({"From": ""}, "From is missing")],
+)
+async def test_an_answer_that_cannot_be_read_is_refused_without_a_word_of_it(changes: dict[str, str], faults: str):
+    fields = {**ANSWER, **changes}
+    with pytest.raises(CallbackRefusedError) as refused:
+        await CALLBACKS.reply(urlencode(fields).encode(), signed(INBOUND, fields))
+    assert str(refused.value) == faults
