@@ -18,6 +18,7 @@ from psycopg import sql
 
 from ledger.keys import KeyEncryption
 from ops import embedded, migrations
+from tests.support import memory
 
 OWNER_PASSWORD = "test-owner"
 APPLICATION_PASSWORD = "test-application"
@@ -26,7 +27,13 @@ KEY_ENCRYPTION_KEY = bytes(range(32))
 IDENTITY_KEY = bytes(range(32, 64))
 
 # A test that is about durability starts a server of its own; for all others the disk is only slow.
-FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "600", "checkpoint_timeout": "30min"}
+FAST = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_connections": "600",
+    "checkpoint_timeout": "30min",
+    "max_wal_size": "512MB",
+}
 
 
 class Database(msgspec.Struct, frozen=True):
@@ -44,7 +51,7 @@ def running() -> Iterator[str]:
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return
-    with tempfile.TemporaryDirectory(prefix="notification-ledger-tests-") as folder:
+    with tempfile.TemporaryDirectory(prefix="notification-ledger-tests-", dir=memory.folder()) as folder:
         server = embedded.start(Path(folder), settings=FAST)
         try:
             yield server.superuser_url

@@ -18,7 +18,7 @@ import httpx
 import msgspec
 
 from ops import child
-from tests.support import debian, ports
+from tests.support import debian, memory, ports
 
 START_SECONDS = 90
 PACKAGE = "rabbitmq-server"
@@ -167,7 +167,8 @@ def docker_answers() -> bool:
 
 @contextlib.contextmanager
 def _local_node(binaries: Path) -> Iterator[Node]:
-    with tempfile.TemporaryDirectory(prefix="notification-ledger-rabbitmq-") as name, contextlib.ExitStack() as started:
+    place = tempfile.TemporaryDirectory(prefix="notification-ledger-rabbitmq-", dir=memory.folder())
+    with place as name, contextlib.ExitStack() as started:
         folder, password = Path(name), secrets.token_hex(8)
         amqp, api, distribution, epmd = range(first := ports.free_in_a_row(4), first + 4)
         environment = _prepare(folder, distribution=distribution, epmd=epmd)
