@@ -1,7 +1,7 @@
 """Which message makes which notifications: the catalogue, loaded once and asked for every message and request."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -180,4 +180,14 @@ def _served(kind: Kind, channels: Collection[Channel]) -> str:
     if kind.fallback is not None:
         unserved = "" if kind.fallback.channel in channels else " (not in CHANNELS)"
         said.append(f"{kind.fallback.channel} after {spelled(kind.fallback.after)}{unserved}")
-    return f"{', '.join(said)}; {template}"
+    return "; ".join([", ".join(said), *wishes(kind), template])
+
+
+def wishes(kind: Kind) -> Iterator[str]:
+    """Say which wishes of a person a kind is bound by, beyond their choices."""
+    if kind.consent is not None:
+        yield f"needs consent to {kind.consent}"
+    if kind.frequency_cap is not None:
+        yield f"at most {kind.frequency_cap.most} of {kind.category} in {spelled(kind.frequency_cap.window)}"
+    if kind.quiet_hours:
+        yield "waits for quiet hours to end"

@@ -4,8 +4,17 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from ledger.values import Category, Channel, Fallback, Retention
-from templates.declarations import Checker, Document, NotificationDeclaration, RuleDeclaration, Where, duration
+from ledger.policy import MARKETING
+from ledger.values import Category, Channel, Fallback, FrequencyCap, Lane, Retention
+from templates.declarations import (
+    Checker,
+    Document,
+    NotificationDeclaration,
+    RuleDeclaration,
+    Where,
+    duration,
+    spelled,
+)
 from templates.entries import LONGEST, Field, Kind, Rule
 from templates.expressions import Expression, compile_expression
 from templates.files import missing, version_of
@@ -34,6 +43,7 @@ def compile_kinds(document: Document, *, digest: str, messages: Path, checker: C
     for name, declared in document.notifications.items():
         where = ("notifications", name)
         _check_kind(where, declared, checker)
+        _check_wishes(where, declared, checker)
         after = checker.attempt((*where, "expires_after"), duration, declared.expires_after)
         data = checker.attempt((*where, "data"), compile_record, declared.data)
         template = declared.template or name
@@ -48,6 +58,9 @@ def compile_kinds(document: Document, *, digest: str, messages: Path, checker: C
                 doubt=declared.doubt,
                 channels=tuple(declared.channels),
                 fallback=_fallback(where, declared, checker),
+                consent=declared.consent or (MARKETING if declared.category is Category.MARKETING else None),
+                frequency_cap=_frequency_cap(where, declared, checker),
+                quiet_hours=declared.quiet_hours,
                 sms_segments=declared.sms_segments,
                 expires_after=after,
                 template=template,
@@ -57,6 +70,7 @@ def compile_kinds(document: Document, *, digest: str, messages: Path, checker: C
                 references=tuple(declared.references.items()),
                 catalogue=digest,
             )
+    _check_windows(kinds, checker)
     return kinds
 
 
@@ -110,6 +124,38 @@ def _check_kind(where: Where, declared: NotificationDeclaration, checker: Checke
     for name, source in declared.references.items():
         if "id" not in {str(declared.data.get(source)), str(declared.data.get(f"{source}?"))}:
             checker.fault((*where, "references", name), f"{source!r} is no id among the data")
+
+
+def _check_wishes(where: Where, declared: NotificationDeclaration, checker: Checker) -> None:
+    wishes = {
+        "consent": declared.consent is not None,
+        "frequency_cap": declared.frequency_cap is not None,
+        "quiet_hours": declared.quiet_hours,
+    }
+    if declared.category is Category.SECURITY:
+        for name in (name for name, given in wishes.items() if given):
+            checker.fault((*where, name), "is not for security: that goes out whatever a person wishes")
+    elif declared.quiet_hours and declared.lane is Lane.URGENT:
+        checker.fault((*where, "quiet_hours"), "is not for what is urgent: that cannot wait")
+
+
+def _check_windows(kinds: Mapping[str, Kind], checker: Checker) -> None:
+    """The kinds of a category are counted together, which takes one window."""
+    first: dict[Category, Kind] = {}
+    for name, kind in kinds.items():
+        cap = kind.frequency_cap
+        known = first.setdefault(kind.category, kind) if cap is not None else kind
+        if cap is not None and known.frequency_cap is not None and known.frequency_cap.window != cap.window:
+            window = spelled(known.frequency_cap.window)
+            message = f"{kind.category} is counted together, and by {window} already ({known.type})"
+            checker.fault(("notifications", name, "frequency_cap", "window"), message)
+
+
+def _frequency_cap(where: Where, declared: NotificationDeclaration, checker: Checker) -> FrequencyCap | None:
+    if declared.frequency_cap is None:
+        return None
+    window = checker.attempt((*where, "frequency_cap", "window"), duration, declared.frequency_cap.window)
+    return FrequencyCap(declared.frequency_cap.most, window) if window is not None else None
 
 
 def _fallback(where: Where, declared: NotificationDeclaration, checker: Checker) -> Fallback | None:

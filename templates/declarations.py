@@ -36,6 +36,13 @@ class Fallback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: str
 
 
+class FrequencyCap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many notifications of the category a person may get in a window of time."""
+
+    most: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+    window: str
+
+
 class NotificationDeclaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A kind of notification. `data` gives the names its template knows and their shapes (`?` = may be absent)."""
 
@@ -47,6 +54,9 @@ class NotificationDeclaration(msgspec.Struct, frozen=True, forbid_unknown_fields
     template: Name | None = None
     retention: Retention | None = None
     fallback: Fallback | None = None
+    consent: Name | None = None
+    frequency_cap: FrequencyCap | None = None
+    quiet_hours: bool = False
     sms_segments: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
     data: dict[str, Any] = {}
     references: dict[Name, str] = {}

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ledger.values import Category, Channel, DoubtPolicy, Fallback, Lane, Personal, Wanted
+from ledger.values import Category, Channel, DoubtPolicy, Fallback, FrequencyCap, Lane, Personal, Wanted
 from templates.envelope import Envelope, Fault, read_time
 from templates.expressions import Expression
 from templates.shapes import Record, Shape
@@ -23,6 +23,9 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     doubt: DoubtPolicy
     channels: tuple[Channel, ...]
     fallback: Fallback | None
+    consent: str | None
+    frequency_cap: FrequencyCap | None
+    quiet_hours: bool
     sms_segments: int
     expires_after: timedelta
     template: str
@@ -74,6 +77,9 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
             expires_at=expires_at,
             # Where nobody knows how to reach the person there, there is nothing to fall back to.
             fallback=fallback if personal.fallback_address or recipient else None,
+            consent=self.consent,
+            frequency_cap=self.frequency_cap,
+            quiet_hours=self.quiet_hours,
             retention=self.retention,
         )
 

@@ -33,7 +33,7 @@ from ops.cli import main as program
 from ops.gauges import Gauges
 from ops.reloading import Reloading
 from ops.vitals import show_vitals
-from templates.catalogue import Catalogue, load
+from templates.catalogue import Catalogue, load, wishes
 from templates.declarations import spelled
 from templates.entries import Kind
 from templates.rules import FAULTS, WARNINGS
@@ -237,12 +237,13 @@ def messages_part() -> Iterator[str]:
             f"`{rule.kind.type}`",
             f"{rule.kind.category}, {rule.kind.lane}, {rule.kind.doubt}",
             ", ".join(channels(rule.kind)),
+            "; ".join(wishes(rule.kind)),
             "yes" if rule.kind.template_version else "not yet",
         )
         for (name, version), rules in sorted(known.rules.items())
         for rule in rules
     ]
-    yield from table(("message", "notification", "category, lane, doubt", "channels", "template"), rows)
+    yield from table(("message", "notification", "category, lane, doubt", "channels", "bound by", "template"), rows)
 
 
 def channels(kind: Kind) -> Iterator[str]:

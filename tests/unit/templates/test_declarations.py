@@ -1,9 +1,10 @@
+from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
-from ledger.values import Channel
+from ledger.values import Channel, FrequencyCap
 from templates.catalogue import Catalogue, load
 from templates.declarations import CatalogueError
 from tests.unit.templates.samples import NOW, body, sample
@@ -131,6 +132,10 @@ def test_a_fault_of_a_rule_is_named(tmp_path: Path, line: str, fault: str):
         ("references: {place: place}", "references.place: 'place' is no id among the data"),
         ("fallback: {channel: email, after: 5m}", "fallback.channel: is one of the channels already"),
         ("fallback: {channel: sms, after: x}", "fallback.after: 'x' is not a duration"),
+        ("frequency_cap: {most: 0, window: 1d}", "notifications.hello: Expected `int` >= 1"),
+        ("frequency_cap: {most: 2, window: daily}", "line 9: notifications.hello.frequency_cap.window: 'daily' is not"),
+        ("consent: Not A Purpose", "notifications.hello: Expected `str` matching regex"),
+        ("quiet_hours: sometimes", "notifications.hello: Expected `bool`, got `str` - at `$.quiet_hours`"),
         ("template: ../../etc", "notifications.hello: Expected `str` matching regex"),
     ],
 )
@@ -207,3 +212,36 @@ def test_what_is_no_catalogue_is_refused(tmp_path: Path, text: str):
 def test_a_catalogue_that_is_not_there_is_refused(tmp_path: Path):
     with pytest.raises(CatalogueError, match="cannot be read"):
         load(tmp_path / "missing.yaml")
+
+
+@pytest.mark.parametrize("wish", ["consent: offers", "frequency_cap: {most: 1, window: 1d}", "quiet_hours: true"])
+def test_what_is_for_security_is_bound_by_no_wish(tmp_path: Path, wish: str):
+    text = GOOD.replace("transactional", "security").replace(
+        "channels: [email]\n", f"channels: [email]\n        {wish}\n"
+    )
+    place = f"line 9: notifications.hello.{wish.partition(':')[0]}"
+    assert faults(tmp_path, text) == [f"{place}: is not for security: that goes out whatever a person wishes"]
+
+
+def test_what_is_urgent_does_not_wait(tmp_path: Path):
+    text = GOOD.replace("lane: normal", "lane: urgent\n        quiet_hours: true")
+    assert faults(tmp_path, text) == [
+        "line 7: notifications.hello.quiet_hours: is not for what is urgent: that cannot wait"
+    ]
+
+
+def capped(window: str) -> str:
+    kind = "{category: marketing, lane: low, doubt: drop, channels: [email], frequency_cap: {most: 1, window: %s}}"
+    return GOOD.replace("    messages:", f"      sale: {kind % '1d'}\n      news: {kind % window}\n    messages:")
+
+
+def test_kinds_of_a_category_are_counted_in_one_window(tmp_path: Path):
+    assert loaded(tmp_path, capped("24h")).kinds["news"].frequency_cap == FrequencyCap(1, timedelta(days=1))
+    assert faults(tmp_path, capped("1w")) == [
+        "line 12: notifications.news.frequency_cap.window: marketing is counted together, and by 1d already (sale)"
+    ]
+
+
+def test_marketing_that_names_no_purpose_needs_consent_to_marketing(tmp_path: Path):
+    kinds = loaded(tmp_path, capped("1d").replace("lane: low,", "lane: low, consent: offers,", 1)).kinds
+    assert [kinds[name].consent for name in ("hello", "sale", "news")] == [None, "offers", "marketing"]

@@ -1,6 +1,7 @@
 """All that the platform publishes, from the message to the words: what is sent, what is not, and why."""
 
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 
@@ -8,7 +9,7 @@ from ledger.keys import Identity
 from ledger.notification import Requested, Source, request
 from ledger.policy import AllowList, Considered, Send, Suppress, Verdict, judge
 from ledger.recipient import nobody_named
-from ledger.values import CONTENT_OF, Channel, Wanted
+from ledger.values import CONTENT_OF, Category, Channel, FrequencyCap, Wanted
 from templates.addresses import country_of, is_email, is_phone
 from templates.catalogue import Catalogue, load
 from templates.rendering import Renderer
@@ -85,6 +86,15 @@ def test_a_message_makes_the_notifications_that_its_line_names(
     for wanted in found:
         verdict = judged(wanted)
         assert verdict == Send() if rule is None else isinstance(verdict, Suppress) and verdict.rule == rule
+
+
+@pytest.mark.parametrize("message_type", NAMED)
+def test_marketing_alone_needs_consent_is_capped_and_keeps_quiet_hours(catalogue: Catalogue, message_type: str):
+    bound = ("marketing", FrequencyCap(2, timedelta(days=1)), True)
+    for wanted in wanted_by(catalogue, message_type):
+        is_marketing = wanted.category is Category.MARKETING
+        found = (wanted.consent, wanted.frequency_cap, wanted.quiet_hours)
+        assert found == (bound if is_marketing else (None, None, False))
 
 
 @pytest.mark.parametrize("message_type", NAMED)
