@@ -14,7 +14,7 @@ from ledger.errors import LedgerError, NoSuchVersionError
 from ledger.notification import Origin
 from ledger.template import Template, TemplateFact
 from templates.catalogue import Catalogue
-from templates.drafts import Draft, Finding, Vetted
+from templates.drafts import Finding, Vetted, together
 from templates.entries import Kind
 from templates.files import Files
 from templates.shapes import as_written
@@ -100,13 +100,9 @@ class Templates:
         Raises NoSuchTemplateError, NoSuchVersionError.
         """
         files = await self.files(name, version)
-        vetted = [await self._vetter.vet(self._draft(kind, files, sample)) for kind in self._kinds(name)]
-        first = vetted[0]
-        return msgspec.structs.replace(
-            first,
-            faults=sorted({fault for each in vetted for fault in each.faults}),
-            warnings=sorted({warning for each in vetted for warning in each.warnings}),
-        )
+        shown = {} if sample is None else {"sample": sample.data, "sample_name": sample.name}
+        drafts = self._catalogue.drafts(name, files)
+        return together([await self._vetter.vet(msgspec.structs.replace(draft, **shown)) for draft in drafts])
 
     async def publish(self, name: str, draft: str, *, by: str, reason: str) -> Template:
         """Say a draft from now on, unless it is another by now; one that is said already stays.
@@ -152,19 +148,6 @@ class Templates:
 
     def _kinds(self, name: str) -> list[Kind]:
         return [kind for kind in self._catalogue.kinds.values() if kind.template == name]
-
-    def _draft(self, kind: Kind, files: Files, sample: Sample | None) -> Draft:
-        return Draft(
-            name=kind.template,
-            files=dict(files),
-            data=as_written(kind.data),
-            channels=kind.every_channel,
-            locale=self._catalogue.locale,
-            segments=kind.sms_segments,
-            sender=self._catalogue.sender,
-            sample=sample.data if sample is not None else None,
-            sample_name=sample.name if sample is not None else None,
-        )
 
 
 def _changes(before: Files, after: Files) -> Iterator[Change]:

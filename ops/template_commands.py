@@ -57,6 +57,7 @@ def _tell(found: list[tuple[str, Finding]], other: list[str], *, as_json: bool) 
         click.echo(msgspec.json.encode({"findings": told, "golden": other}).decode())
         return
     for name, finding in found:
-        click.echo(f"{'fault' if finding.rule in FAULTS else 'warning'} {name}/{finding}")
+        kind = "fault" if finding.rule in FAULTS else "warning"
+        click.echo(f"{kind} {name}{'/' if finding.file else ': '}{finding}")
     for line in other:
         click.echo(f"golden {line}")

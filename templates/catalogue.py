@@ -18,7 +18,7 @@ from templates.drafts import Draft
 from templates.entries import Kind, Rule
 from templates.envelope import Envelope, Fault, MessageRejectedError, UnknownMessageError, examine, rejection
 from templates.files import MESSAGES, Files
-from templates.shapes import SCALARS, as_written, common_record, is_locale
+from templates.shapes import SCALARS, as_written, is_locale
 
 CATALOGUE = Path(__file__).parent / "catalogue.yaml"
 
@@ -64,23 +64,21 @@ class Catalogue:
             most[kind.template] = max(kind.sms_segments, most.get(kind.template, 0))
         return most
 
-    def draft(self, template: str, files: Files) -> Draft | None:
-        """Return files as a draft of a template; None where no kind of notification is said by it.
-
-        It may use the data that all of its kinds have.
-        """
-        kinds = [kind for kind in self.kinds.values() if kind.template == template]
-        if not kinds:
-            return None
-        return Draft(
-            name=template,
-            files=dict(files),
-            data=as_written(common_record([kind.data for kind in kinds])),
-            channels=tuple(dict.fromkeys(channel for kind in kinds for channel in kind.every_channel)),
-            locale=self.locale,
-            segments=self.sms_segments[template],
-            sender=self.sender,
-        )
+    def drafts(self, template: str, files: Files) -> list[Draft]:
+        """Return files as drafts of a template: one for each kind of notification that is said by it."""
+        return [
+            Draft(
+                name=template,
+                files=dict(files),
+                data=as_written(kind.data),
+                channels=kind.every_channel,
+                locale=self.locale,
+                segments=kind.sms_segments,
+                sender=self.sender,
+            )
+            for kind in self.kinds.values()
+            if kind.template == template
+        ]
 
     def asks(self, envelope: Envelope, *, channels: Collection[Channel]) -> list[Wanted] | News:
         """Return what a message asks for, or what it says of a person. Raises as `wanted` does."""

@@ -1,5 +1,6 @@
 """A template that somebody has written, and what is found of it before anybody may be told by it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -75,3 +76,12 @@ class Vetted(msgspec.Struct, frozen=True, kw_only=True):
     faults: list[Finding] = []
     warnings: list[Finding] = []
     previews: list[Preview] = []
+
+
+def together(vetted: Sequence[Vetted]) -> Vetted:
+    """Return what was found of one template for each kind of notification: all of it, shown as the first is."""
+    return msgspec.structs.replace(
+        vetted[0],
+        faults=sorted({fault for one in vetted for fault in one.faults}),
+        warnings=sorted({warning for one in vetted for warning in one.warnings}),
+    )

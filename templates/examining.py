@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ledger.values import Channel
 from templates.catalogue import Catalogue
-from templates.drafts import Draft, Finding, Preview, Vetted
+from templates.drafts import Draft, Finding, Preview, Vetted, together
 from templates.files import FILES, OPTIONAL, TEXT, finished, names_in, own_in, shared_in
 from templates.formats import LANGUAGES
 from templates.lint import lint
@@ -45,10 +45,10 @@ def examine(draft: Draft, *, at: Callable[[str], None] = lambda _: None) -> Vett
 def examine_folder(messages: Path, catalogue: Catalogue) -> Iterator[tuple[str, Vetted]]:
     """Yield what becomes of each template of a folder, by name. Its author is trusted: it is examined in here."""
     shared = shared_in(messages)
+    unused = Vetted(warnings=[Finding("", 0, "unused", "no notification of the catalogue is said by it")])
     for name in names_in(messages):
-        draft = catalogue.draft(name, {**shared, **own_in(messages, name)})
-        unused = Vetted(warnings=[Finding("", 0, "unused", "no notification of the catalogue is said by it")])
-        yield name, examine(draft) if draft is not None else unused
+        drafts = catalogue.drafts(name, {**shared, **own_in(messages, name)})
+        yield name, together([examine(draft) for draft in drafts]) if drafts else unused
 
 
 def _vetted(

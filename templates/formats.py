@@ -50,6 +50,8 @@ class Language(msgspec.Struct, frozen=True, kw_only=True):
 
     def number(self, value: float | str) -> str:
         """Write a number with as many places as it has: `1,234.5`. Raises ValueError."""
+        if type(value) is int:
+            return f"{value:,}".replace(",", self.thousands)
         read = decimal_of(value)
         return self._digits(read.quantize(Decimal(1)) if read == read.to_integral_value() else read.normalize())
 
@@ -86,7 +88,8 @@ class Language(msgspec.Struct, frozen=True, kw_only=True):
         }
 
     def _digits(self, value: Decimal) -> str:
-        return f"{value:,f}".translate({ord(","): self.thousands, ord("."): self.point})
+        whole, _, places = f"{value:,f}".partition(".")
+        return whole.replace(",", self.thousands) + (self.point + places if places else "")
 
     def _day(self, value: date) -> str:
         return f"{self.first if value.day == 1 else value.day} {self.months[value.month - 1]} {value.year}"

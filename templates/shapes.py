@@ -253,17 +253,6 @@ def compile_record(spec: dict[str, Any]) -> Record:
     return Record(members, frozenset(name for name, _, _ in members))
 
 
-def common_record(records: list[Record]) -> Record:
-    """Return the members that all have in the same shape; one is required where all require it."""
-    known = [{name: (shape, required) for name, shape, required in record.members} for record in records]
-    members = tuple(
-        (name, shape, all(one[name][1] for one in known))
-        for name, shape, _ in records[0].members
-        if all(name in one and one[name][0] == shape for one in known)
-    )
-    return Record(members, frozenset(name for name, _, _ in members))
-
-
 def as_written(shape: Shape) -> Any:
     """Return a shape as the catalogue writes it: what `compile_shape` makes it of."""
     match shape:

@@ -20,6 +20,7 @@ from ops.settings import load as load_settings
 from ops.wiring import prices_of
 from templates.catalogue import CATALOGUE, load
 from templates.declarations import CatalogueError
+from templates.examining import examine_folder
 from templates.files import MESSAGES
 from templates.rendering import Renderer
 from tests.docs.pages import DOCS, blocks
@@ -127,8 +128,9 @@ def test_a_message_that_is_added_as_the_page_says_becomes_a_mail(tmp_path: Path)
     content = renderer.render(wanted.template, wanted.channel, locale=wanted.locale, personal=wanted.personal).content
     assert isinstance(content, Mail)
     assert content.subject == "Your parcel is ready at High Street"
-    assert "<p>Your parcel is ready at High Street.</p>" in content.html
+    assert '<p style="margin: 0 0 16px">Your parcel is ready at High Street.</p>' in content.html
     assert "Your parcel is ready at High Street." in content.text
+    assert dict(examine_folder(messages, known))["parcel_ready"].faults == []
 
 
 def test_the_prices_and_caps_of_the_page_go_together(tmp_path: Path):
