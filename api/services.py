@@ -29,7 +29,8 @@ Call = Request[Caller, None, State]
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the API is made of: `reach` says how far providers may be called, `ses` and `twilio` read what
-    those report, `replies` what people answer, `receipts` what apps report. `schemas` are those of the messages, by type.
+    those report, `replies` what people answer, `receipts` what apps report. `schemas` are those of the messages, by
+    type.
     """
 
     ledger: Ledger
