@@ -17,6 +17,8 @@ from ledger.set_aside import SetAside
 
 _log = structlog.get_logger("handlers.maintain")
 Job = Callable[[], Awaitable[object]]
+# What has failed does not wait for its turn, which may be an hour away.
+AGAIN_AFTER = timedelta(minutes=1)
 
 
 class Maintain:
@@ -33,7 +35,9 @@ class Maintain:
         metrics: Metrics,
         *,
         more: Mapping[str, tuple[timedelta, Job]] | None = None,
+        again_after: timedelta = AGAIN_AFTER,
     ) -> None:
+        self._again_after = again_after
         self._ledger = ledger
         self._metrics = metrics
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
@@ -67,7 +71,7 @@ class Maintain:
         self._scheduler.shutdown(wait=False)
 
     async def run(self, name: str) -> None:
-        """Run one job now, unless another replica is at it; trouble is logged and counted, and its next turn comes."""
+        """Run one job now, unless another replica is at it; trouble is logged and counted, and it is tried again."""
         _, job = self.jobs[name]
         begun = time.monotonic()
         try:
@@ -80,6 +84,12 @@ class Maintain:
         except asyncio.CancelledError:
             # The process ends, which is no fault: another one takes it up. The scheduler would call it an error.
             return
-        except Exception as exc:  # noqa: BLE001 - whatever it was: the other jobs, and its next turn, go on
+        except Exception as exc:  # noqa: BLE001 - whatever it was: the other jobs go on, and so does this one
             self._metrics.maintenance_failures.labels(name).inc()
             _log.warning("job_failed", job=name, error=type(exc).__name__)
+            self._again(name)
+
+    def _again(self, name: str) -> None:
+        job, soon = self._scheduler.get_job(name), datetime.now(UTC) + self._again_after
+        if job is not None and soon < job.next_run_time:
+            job.modify(next_run_time=soon)

@@ -158,7 +158,7 @@ class Metrics:
         )
         self.maintenance_failures = Counter(
             "notification_maintenance_failures",
-            "Runs of a job of the clock that failed; it runs again at its next turn.",
+            "Runs of a job of the clock that failed; it runs again after a minute.",
             ("job",),
             registry=registry,
         )

@@ -131,3 +131,25 @@ def _drop_week(database: Database, *, ahead: int) -> None:
     table = sql.Identifier("ledger", f"stored_events_{year}w{week:02}")
     with psycopg.connect(database.superuser_url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP TABLE {}").format(table))
+
+
+async def test_i13_a_job_that_has_failed_runs_again_soon_and_not_at_its_next_turn(database: Database):
+    metrics = Metrics(CollectorRegistry())
+    runs, done = 0, asyncio.Event()
+
+    async def second_time_right() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise OSError
+        done.set()
+
+    async with running_ledger(database.url) as ledger:
+        set_aside = set_aside_in(ledger.store)
+        receive = Receive(ledger, set_aside, metrics)
+        maintain = Maintain(ledger, receive, set_aside, metrics, again_after=timedelta(milliseconds=10))
+        maintain.jobs = {"unlucky": (timedelta(hours=1), second_time_right)}
+        maintain.start()
+        await asyncio.wait_for(done.wait(), timeout=60)
+        maintain.stop()
+    assert runs == 2
