@@ -19,6 +19,7 @@ from aiormq.exceptions import DeliveryError, PublishError
 from handlers.metrics import Metrics
 from handlers.preference_messages import ToldPreference
 from handlers.status_messages import SOURCE, StatusMessage, StatusMessages
+from handlers.template_messages import ToldTemplate
 from ledger.follower import Place
 from ledger.mapping import Recorded
 from ledger.store import Store
@@ -154,10 +155,10 @@ async def declare(connection: AbstractConnection) -> None:
 def routing_key(message: StatusMessage) -> str:
     """Return what consumers bind by: type, channel and category, as in `NotificationSent.email.security`.
 
-    What a person allows is of no one channel: there it is type and event.
+    What a person allows, and what a template says, is of no one channel: there it is type and event.
     """
     told = message.payload
-    if isinstance(told, ToldPreference):
+    if isinstance(told, ToldPreference | ToldTemplate):
         return f"{message.message_type}.{told.event}"
     return f"{message.message_type}.{told.channel}.{told.category}"
 

@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from handlers.preference_messages import Moment, ToldPreference, told_preference
+from handlers.template_messages import ToldTemplate, told_template
 from ledger import notification as n
 from ledger.errors import UnavailableError, UnknownTopicError
 from ledger.mapping import FactMapper, Recorded, of_notification
@@ -33,6 +34,7 @@ class MessageType(StrEnum):
     SUPPRESSED = "NotificationSuppressed"
     UPDATE = "NotificationDeliveryUpdate"
     PREFERENCE = "CommunicationPreferenceUpdated"
+    TEMPLATE = "NotificationTemplateUpdated"
 
 
 class Event(StrEnum):
@@ -109,7 +111,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field=
 class StatusMessage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The platform's envelope. `source` repeats `sourceService`: the platform's readers know it by either name.
 
-    `partitionKey` is the same for all about one notification, or about what one person allows.
+    `partitionKey` is the same for all about one notification, about what one person allows, or about one template.
     """
 
     message_id: UUID
@@ -119,7 +121,7 @@ class StatusMessage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     source: Name
     correlation_id: str | None
     partition_key: UUID
-    payload: Told | ToldPreference
+    payload: Told | ToldPreference | ToldTemplate
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -155,8 +157,8 @@ class StatusMessages:
         for each in facts:
             if type(each.fact) in _TOLD:
                 wanted[each.originator_id].add(each.originator_version)
-            elif told := told_preference(each):
-                made.messages.append(_of_preference(each, told))
+            elif told := told_preference(each) or told_template(each):
+                made.messages.append(_of_itself(each, told))
         streams = list(wanted)
         for first in range(0, len(streams), _STREAMS):
             rows = await self._store.load(streams[first : first + _STREAMS])
@@ -249,13 +251,14 @@ def _message(row: Row, state: n.State, fact: n.NotificationFact) -> StatusMessag
     return _enveloped(row.stream, told, message_type, at=fact.recorded_at, correlation_id=requested.correlation_id)
 
 
-def _of_preference(each: Recorded, told: ToldPreference) -> StatusMessage:
-    return _enveloped(each.originator_id, told, MessageType.PREFERENCE, at=each.fact.recorded_at)
+def _of_itself(each: Recorded, told: ToldPreference | ToldTemplate) -> StatusMessage:
+    message_type = MessageType.PREFERENCE if isinstance(told, ToldPreference) else MessageType.TEMPLATE
+    return _enveloped(each.originator_id, told, message_type, at=each.fact.recorded_at)
 
 
 def _enveloped(
     stream: UUID,
-    told: Told | ToldPreference,
+    told: Told | ToldPreference | ToldTemplate,
     message_type: MessageType,
     *,
     at: datetime,

@@ -12,6 +12,7 @@ from handlers.ingest import DEAD, EXCHANGES, NORMAL, URGENT
 from handlers.preference_messages import PreferenceEvent
 from handlers.publish import EVENTS, UNROUTED, routing_key
 from handlers.status_messages import MessageType, StatusMessage
+from handlers.template_messages import TemplateEvent
 from ledger.values import Category, Channel
 from templates.catalogue import load
 from templates.envelope import examine
@@ -25,6 +26,7 @@ from tests.support.service import SOON
 KEYS = {
     EVENTS: "{messageType}.{channel}.{category}",
     f"{EVENTS}/preferences": f"{MessageType.PREFERENCE}.{{event}}",
+    f"{EVENTS}/templates": f"{MessageType.TEMPLATE}.{{event}}",
 }
 
 
@@ -93,13 +95,15 @@ def declared(broker: Broker, kind: str, name: str) -> dict[str, Any]:
 
 
 def test_a_message_is_routed_by_the_words_that_are_described(document: dict[str, Any]):
-    status, preference = (parameters(document, channel) for channel in KEYS)
-    others = set(MessageType) - {MessageType.PREFERENCE}
+    status, preference, template = (parameters(document, channel) for channel in KEYS)
+    others = set(MessageType) - {MessageType.PREFERENCE, MessageType.TEMPLATE}
     assert status == {"messageType": others, "channel": set(Channel), "category": set(Category)}
     assert preference == {"event": set(PreferenceEvent)}
+    assert template == {"event": set(TemplateEvent)}
     assert [routing_key(msgspec.convert(one["payload"], StatusMessage)) for one in published(document)["examples"]] == [
         "NotificationDeliveryUpdate.email.transactional",
         "CommunicationPreferenceUpdated.consent_changed",
+        "NotificationTemplateUpdated.published",
     ]
 
 

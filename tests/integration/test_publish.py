@@ -25,7 +25,9 @@ from handlers.metrics import Metrics
 from handlers.publish import OUTBOX, UNROUTED, Publish
 from handlers.recipients import tell
 from handlers.status_messages import StatusMessages, Told, message_id
+from handlers.wording import Wording
 from ledger import notification as n
+from ledger import template
 from ledger.follower import Follower, Parked, caught_up, parked, position
 from ledger.ledger import Ledger
 from ledger.notification import Origin
@@ -34,9 +36,11 @@ from ledger.recipient import ContactNews, Field
 from ledger.signals import Signals
 from ledger.status import Status
 from ledger.store import Encoded, connect
+from ledger.template import Template, TemplateFact
 from ledger.values import Accepted, Category, Channel, Fallback, InDoubt, Outcome, Refused, ReportKind
 from ops.gauges import Gauges
 from projections.notification_log import NotificationLog
+from templates.files import MESSAGES
 from tests.acceptance.audit import count
 from tests.acceptance.wires import through
 from tests.docs.pages import DOCS
@@ -266,6 +270,38 @@ async def test_i14_i18_what_a_person_allows_is_told_in_order_and_names_nobody_bu
     assert [told["purpose"] for told in consent["consents"]] == ["offers"]
     assert datetime.fromisoformat(consent["occurredAt"]) == said_at
     assert [told["quietHours"] for told in (hours, cleared)] == [{"from": "22:00", "to": "07:30"}, None]
+
+
+async def test_i14_what_a_template_says_is_told_when_that_changes_and_by_nothing_else(
+    ledger: Ledger, broker: Broker, relay: Relay, connection: AsyncConnection[Any]
+):
+    await bind(broker.url, QUEUE, key="NotificationTemplateUpdated.#")
+    wording = Wording(ledger, {"order_shipped"}, MESSAGES)
+    shipped = wording.shipped("order_shipped")
+
+    def said(state: Template, now: datetime) -> Sequence[TemplateFact]:
+        origin = Origin(now=now, cause="command:1", by="test")
+        match state.version:
+            case 0:
+                return template.draft(state, "d1", origin)
+            case 1:
+                return template.publish(state, "d1", "v1", origin, replaces=shipped, reason="kinder")
+            case _:
+                return template.roll_back(state, shipped, origin, replaces="v1", reason="too kind")
+
+    for _ in range(3):
+        await wording.change("order_shipped", said)
+    async with relay.running(), listening(broker.url, QUEUE) as listener:
+        await until(lambda: len(listener.heard) == 2, "both messages")
+        assert await published_all(connection, ledger)
+    stream = wording.known["order_shipped"].stream
+    assert [one.id for one in listener.heard] == [str(message_id(stream, version)) for version in (2, 3)]
+    for one in listener.heard:
+        assert list(faults(one.body, MESSAGE, DOCUMENT)) == [], one.body
+        assert one.routing_key == f"NotificationTemplateUpdated.{one.told['event']}"
+    published, back = (one.told for one in listener.heard)
+    assert (published["templateVersion"], published["replaces"], published["reason"]) == ("v1", shipped, "kinder")
+    assert (back["templateVersion"], back["replaces"], back["reason"]) == (shipped, "v1", "too kind")
 
 
 async def test_i14_what_nobody_listens_to_is_kept_and_counted_and_holds_nothing_up(
