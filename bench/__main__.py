@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from bench import appending, archiving, asking, channels, delivering, drills, sending, table
+from bench import appending, archiving, asking, channels, deciding, delivering, drills, sending, table
 from bench.lab import Lab
 from bench.processes import MeasurementError
 from bench.service import service
@@ -35,7 +35,18 @@ CHANNELS = tuple(channels.KINDS)
 DRILLS = ("outage_drained", "outage_excess", "codes_behind_backlog_p99")
 ASKING = ("reports", "history_p99", "post_messages")
 ARCHIVE = "archive_beside_traffic"
-NAMES = ("fsync", *APPENDING, *SENDING, *CHANNELS, *DELIVERING, *ASKING, *DRILLS, ARCHIVE, "worker_rss")
+NAMES = (
+    "fsync",
+    *deciding.NAMES,
+    *APPENDING,
+    *SENDING,
+    *CHANNELS,
+    *DELIVERING,
+    *ASKING,
+    *DRILLS,
+    ARCHIVE,
+    "worker_rss",
+)
 
 
 def main() -> int:
@@ -65,6 +76,7 @@ def _measured(wanted: Collection[str]) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=home) as folder, ExitStack() as stack:
         lab = Lab(Path(folder).resolve(), stack, scale=float(os.environ.get("SCALE") or 1))
         yield from appending.fsync(lab, wanted)
+        yield from deciding.measure(wanted)
         yield from appending.measure(lab, wanted)
         yield from sending.measure(lab, wanted)
         yield from _of_the_channels(lab, wanted)
