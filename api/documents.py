@@ -46,6 +46,8 @@ _TAKEN = (
     schemas.ContactChange,
     schemas.DeviceRegistration,
     schemas.PreferenceChange,
+    schemas.UserErasure,
+    schemas.AddressErasure,
     schemas.NewSuppression,
     schemas.AddressSearch,
     schemas.Release,

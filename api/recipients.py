@@ -38,7 +38,8 @@ class ShownDevice(msgspec.Struct, frozen=True, kw_only=True):
 class ShownRecipient(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a person. Addresses and name are masked (`a…@e…`) without scope `pii:read`.
 
-    `version` counts the facts. A push goes first to the device that registered last, which stands first.
+    `version` counts the facts. A push goes first to the device that registered last, which stands first. All that is
+    here was said after `erased_at`, where the person was forgotten once.
     """
 
     user_id: str
@@ -49,6 +50,7 @@ class ShownRecipient(msgspec.Struct, frozen=True, kw_only=True):
     time_zone: str | None
     devices: list[ShownDevice]
     changed_at: datetime
+    erased_at: datetime | None
     version: int
 
 
@@ -149,6 +151,7 @@ def _shown(user_id: str, known: Recipient, *, unmasked: bool) -> ShownRecipient:
         time_zone=known.time_zone,
         devices=[_device(device) for device in reversed(known.devices)],
         changed_at=known.changed_at,
+        erased_at=known.erased_at,
         version=known.version,
     )
 

@@ -249,3 +249,17 @@ class Comparison(Struct, kw_only=True):
 
     before: Annotated[Identifier, Meta(description="A version or draft.")] = field(name="from")
     after: Annotated[Identifier, Meta(description="Another one.")] = field(name="to")
+
+
+class UserErasure(Struct, kw_only=True):
+    """Why a person is to be forgotten; and addresses of theirs that no message gave together with their id."""
+
+    reason: Annotated[Identifier, Meta(description="Kept, so it names nobody.", examples=["asked for by letter"])]
+    addresses: Annotated[list[str], Meta(max_length=100)] = []
+
+
+class AddressErasure(Struct, kw_only=True):
+    """Who is to be forgotten that no user id is known of, and why."""
+
+    reason: Annotated[Identifier, Meta(description="Kept, so it names nobody.", examples=["asked for by letter"])]
+    addresses: Annotated[list[str], Meta(min_length=1, max_length=100, examples=[["ada@example.com"]])]

@@ -310,15 +310,22 @@ class Deliver:
         await self._ledger.change(loaded.stream, decided, known=loaded)
 
     async def _fall_back(self, lease: Lease, loaded: Loaded) -> None:
-        """Ask for a notification on the other channel: one decision over both, so that there is one or none."""
+        """Ask for a notification on the other channel: one decision over both, so that there is one or none.
+
+        It is guarded by the person's stream: what was said before an erasure is not said again under a new key.
+        """
 
         def decided(current: Loaded, now: datetime) -> Decision:
+            guards = _guards(current)
+            if current.is_erased:
+                dropped = notification.drop_fallback(current.state, "erased", _origin(now))
+                return Decision(facts=current.next(dropped), guards=guards, settles=lease.owner)
             instead = notification_id(now)
             fell_back = notification.fall_back(current.state, instead, _origin(now))
             if fell_back is None:
                 return Decision(settles=lease.owner)
             begun = NewFact(instead, 1, requested_instead(self._ledger.identity, current, fell_back))
-            return Decision(facts=(*current.next((fell_back,)), begun), settles=lease.owner)
+            return Decision(facts=(*current.next((fell_back,)), begun), guards=guards, settles=lease.owner)
 
         after = await self._ledger.change(loaded.stream, decided, known=loaded)
         wanted = loaded.state.requested.fallback

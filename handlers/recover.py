@@ -111,7 +111,7 @@ class Recover:
             )
         for fact in facts:
             state = notification.evolve(state, fact)
-        fell_back = notification.fall_back(state, notification_id(now), origin)
+        fell_back = notification.fall_back(state, notification_id(now), origin) if not current.is_erased else None
         if fell_back is None:
             return Decision(facts=current.next(facts)) if facts else None
         return Decision(facts=(*current.next((*facts, fell_back)), *self._instead(current, fell_back, origin)))

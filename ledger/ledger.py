@@ -216,6 +216,16 @@ class Ledger:
             raise found
         return found
 
+    async def sealed_people(self, names: Sequence[str]) -> list[Recipient]:
+        """Read what is known of some people, by the names of their data keys, but for what is sealed. Raises what
+        makes one unreadable.
+        """
+        found = await self._surroundings.sealed_people(names)
+        for one in found:
+            if isinstance(one, Exception):
+                raise one
+        return cast("list[Recipient]", found)
+
     async def suppression(self, stream: UUID) -> Suppression | None:
         """Read what is known of an address by its stream; None where nothing ever was listed there."""
         return await self._surroundings.suppression(stream)

@@ -227,7 +227,7 @@ class FellBack(Fact, frozen=True, kw_only=True):
 
 
 class FallbackDropped(Fact, frozen=True, kw_only=True):
-    """The person is told on no other channel either. `reason`: expired, or set aside after so many crashes."""
+    """The person is told on no other channel either. `reason`: expired, erased, or set aside after so many crashes."""
 
     reason: str
 
@@ -856,6 +856,11 @@ def fall_back(state: State, to: UUID, origin: Origin) -> FellBack | None:
         return None
     channel, reason = state.requested.fallback.channel, _cannot_be_delivered(state) or "not_delivered_in_time"
     return FellBack(**origin.stamp(), channel=channel, to=to, reason=reason)
+
+
+def drop_fallback(state: State, reason: str, origin: Origin) -> Facts:
+    """Say that the person is told on no other channel; nothing where it is not the time for that."""
+    return (FallbackDropped(**origin.stamp(), reason=reason),) if falls_back(state, origin.now) else ()
 
 
 def request_instead(

@@ -81,6 +81,12 @@ class Surroundings:
         empty = s.nothing(self._identity, facts[0].channel, facts[0].address_hash)
         return s.fold(empty, cast("list[s.SuppressionFact]", facts))
 
+    async def sealed_people(self, names: Sequence[str]) -> list[r.Recipient | Exception]:
+        """Read the same without their keys, which may be gone, or open with none of ours."""
+        empty = [r.nobody_named(self._identity, name) for name in names]
+        rows = await self._rows([one.stream for one in empty])
+        return [self._known(nobody, rows, {}) for nobody in empty]
+
     async def keys_of(self, names: Collection[str]) -> dict[str, DataKey | KeyUnavailableError]:
         """Read keys; one that does not open (wrapped by a key that we were not given) spoils none of the others."""
         wanted = sorted(names)

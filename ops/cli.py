@@ -24,7 +24,7 @@ from ledger.errors import LedgerError
 from ledger.keys import KeyEncryption
 from ledger.operations import Paused, Selector
 from ledger.values import Channel
-from ops import answers, archiving, process, sandbox
+from ops import answers, archiving, erasing, process, sandbox
 from ops.errors import OperationError
 from ops.logs import configure
 from ops.migrations import migrate as bring_up_to_date
@@ -246,22 +246,50 @@ def rebuild_(*, dry_run: bool, as_json: bool) -> None:
     required=True,
     help="The moment that the database was restored to, with its offset: 2026-11-23T02:15:00+00:00.",
 )
+@click.option(
+    "--erasures",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Who was erased, as `erasures --json` has printed it; what lies beside the archive is read anyway.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 @_JSON
-def recover_(since: datetime, *, dry_run: bool, as_json: bool) -> None:
-    """Put in doubt what may have been sent since a backup that was restored, before any role starts on it.
+def recover_(since: datetime, erasures: Path | None, *, dry_run: bool, as_json: bool) -> None:
+    """Erase again who was erased since a backup that was restored, and put in doubt what may have been sent since.
 
-    Safe to repeat, also when it was killed.
+    Before any role starts on it. Safe to repeat, also when it was killed.
     """
     given = _settings()
     require(given, ["read"])
     configure("error")
-    report = asyncio.run(recover(given, since, dry_run=dry_run, told=_told_on_the_way))
+    report = asyncio.run(recover(given, since, erasures=erasures, dry_run=dry_run, told=_told_on_the_way))
     _print(report, report.lines(), as_json=as_json)
 
 
 def _told_on_the_way(line: str) -> None:
     click.echo(line, err=True)
+
+
+@main.command("erase")
+@click.argument("user", required=False)
+@click.option("--address", "addresses", multiple=True, help="An address of theirs; without USER, all that is known.")
+@_REASON
+@_JSON
+def erase_(user: str | None, addresses: tuple[str, ...], reason: str, *, as_json: bool) -> None:
+    """Forget a person, for good: what is personal of them is readable nowhere from then on. Again is the same as once.
+
+    The reason is kept, so it names nobody.
+    """
+    told = _with_parts(lambda given: erasing.erase(given.ledger, user, addresses, reason=reason))
+    _print(told, erasing.lines(told), as_json=as_json)
+
+
+@main.command("erasures")
+@_JSON
+def erasures_(*, as_json: bool) -> None:
+    """List who was erased when last; with --json as `recover` reads it, to be kept apart from backups."""
+    found = _with_parts(erasing.listed)
+    lines = [f"{one.recipient}  {one.erased_at:%Y-%m-%d %H:%M:%S}  {one.reason}" for one in found]
+    _print(found, lines, as_json=as_json)
 
 
 @main.command("archive")

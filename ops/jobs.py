@@ -10,6 +10,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from handlers.archive import Archiving
+from handlers.erasures import copy_list
 from handlers.maintain import Job
 from handlers.metrics import Metrics
 from ledger.archive import Archive
@@ -17,7 +18,7 @@ from ledger.store import Store
 from ops.settings import Settings
 from projections import notification_log_upkeep as upkeep
 
-_HOUR = timedelta(hours=1)
+_HOUR, _SECONDS = timedelta(hours=1), timedelta(seconds=10)
 _Upkeep = Callable[[AsyncConnection[Any]], Awaitable[None]]
 
 
@@ -54,4 +55,10 @@ def jobs_of(
         "retry_parked": (_HOUR, partial(on_lists, upkeep.retry_parked)),
         "drop_old_views": (_HOUR, partial(on_lists, upkeep.drop_old_versions)),
     }
-    return jobs | ({"archive": (_HOUR, archiving.archive)} if settings.archive_url else {})
+    if not settings.archive_url:
+        return jobs
+    archived: dict[str, tuple[timedelta, Job]] = {
+        "archive": (_HOUR, archiving.archive),
+        "copy_erasures": (_SECONDS, partial(copy_list, store, archive.shelf)),
+    }
+    return jobs | archived
