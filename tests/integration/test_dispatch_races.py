@@ -14,11 +14,8 @@ from handlers.by_hand import TooLateError, cancel
 from handlers.deliver import Deliver
 from handlers.recipients import tell
 from handlers.suppressions import list_by_hand
-from ledger.decision import Decision
 from ledger.ledger import Ledger
-from ledger.notification import Origin
 from ledger.preferences import Choice, PreferenceNews
-from ledger.recipient import Erased, Recipient
 from ledger.status import Status
 from ledger.suppression import Grounds, Reason
 from ledger.values import Category, Channel, Personal
@@ -55,14 +52,6 @@ async def opt_out(ledger: Ledger, _stream: UUID, user: str) -> None:
     await tell(ledger, PreferenceNews(user_id=user, said_at=datetime.now(UTC), choices=unwanted), by="test")
 
 
-async def erase(ledger: Ledger, _stream: UUID, user: str) -> None:
-    def decide(known: Recipient, now: datetime) -> Decision:
-        erased = Erased(**Origin(now=now, cause="test", by="test").stamp(), reason="a race")
-        return Decision(facts=known.next((erased,)))
-
-    await ledger.change_recipient(user, decide)
-
-
 class Word(NamedTuple):
     """What is said against a notification, the fact that says it, and how what has not begun ends by it."""
 
@@ -74,7 +63,6 @@ class Word(NamedTuple):
 WORDS = {
     "suppress": Word(suppress, "suppression.listed", Status.SUPPRESSED),
     "opt out": Word(opt_out, "recipient.preferences_changed", Status.SUPPRESSED),
-    "erase": Word(erase, "recipient.erased", Status.SUPPRESSED),
     "cancel": Word(call_off, "notification.cancelled", Status.CANCELLED),
 }
 
