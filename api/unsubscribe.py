@@ -52,8 +52,8 @@ async def post_unsubscribe(request: AnyRequest, token: FromPath[str]) -> Respons
     if (await request.form()).get(NAME) != VALUE:
         raise malformed(Fault(NAME, f"must be {VALUE}, in a form"))
     services = services_of(request)
-    changed = await unsubscribe(services.ledger, said)
-    _log.info("unsubscribed", notification_id=str(said.notification), category=said.category, is_new=changed.is_new)
+    is_new = await unsubscribe(services.ledger, said)
+    _log.info("unsubscribed", notification_id=str(said.notification), category=said.category, is_new=is_new)
     return page(words, words.done.format(words.categories[said.category]))
 
 

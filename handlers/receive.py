@@ -15,7 +15,7 @@ from ledger.ledger import Ledger, Loaded
 from ledger.notification import Origin, State
 from ledger.set_aside import SetAside
 from ledger.suppression import Grounds, Reason, list_address
-from ledger.values import Report, ReportKind
+from ledger.values import Category, Report, ReportKind
 
 _log = structlog.get_logger("handlers.receive")
 
@@ -97,7 +97,13 @@ class Receive:
 
 
 def suppressed(loaded: Loaded, attempt: UUID, report: Report, origin: Origin) -> tuple[NewFact, ...]:
-    """List the address with the report that forbids to use it: in one commit, so that no send comes between them."""
+    """List the address with the report that forbids to use it: in one commit, so that no send comes between them.
+
+    Who wants no more by a provider's list management means what they were written about, but never what is for safety.
+    """
+    category = loaded.state.requested.category
+    if report.kind is ReportKind.UNSUBSCRIBED and category is not Category.SECURITY:
+        return listed(loaded, attempt, Reason.UNSUBSCRIBE, origin, category=category)
     return listed(loaded, attempt, _forbids(report), origin) if report.suppresses else ()
 
 
@@ -107,13 +113,15 @@ def _forbids(report: Report) -> Reason:
     return Reason.COMPLAINT if report.kind is ReportKind.COMPLAINED else Reason.HARD_BOUNCE
 
 
-def listed(loaded: Loaded, attempt: UUID, reason: Reason, origin: Origin) -> tuple[NewFact, ...]:
+def listed(
+    loaded: Loaded, attempt: UUID, reason: Reason, origin: Origin, *, category: Category | None = None
+) -> tuple[NewFact, ...]:
     """List the address that an attempt went to, wherever the person may be reached by now."""
     tried = loaded.state.attempt(attempt)
     known = loaded.suppressions.get(tried.address_hash) if tried is not None else None
     if known is None:
         return ()
-    grounds = Grounds(reason=reason, notification=loaded.stream, attempt=attempt)
+    grounds = Grounds(reason=reason, category=category, notification=loaded.stream, attempt=attempt)
     return known.next(list_address(known, grounds, origin))
 
 

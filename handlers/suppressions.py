@@ -1,14 +1,17 @@
 """The suppression list as people change it: by hand and with a reason, or each for themselves, by a link or a word."""
 
+import contextlib
 from collections.abc import Callable, Collection
 from datetime import datetime
 from uuid import UUID, uuid4
 
 import msgspec
 
+from handlers.receive import listed
+from ledger import notification
 from ledger.decision import Decision, Intake
-from ledger.errors import LedgerError, Refusal, RefusedError
-from ledger.ledger import Ledger
+from ledger.errors import KeyUnavailableError, LedgerError, Refusal, RefusedError, UnknownTopicError
+from ledger.ledger import Ledger, Loaded
 from ledger.notification import Origin
 from ledger.suppression import (
     EntryName,
@@ -23,7 +26,7 @@ from ledger.suppression import (
     stop,
 )
 from ledger.unsubscribing import Unsubscribing
-from ledger.values import Channel, Reply, Word
+from ledger.values import Channel, Reply, Report, ReportKind, Word
 
 # Whoever the address belongs to.
 _PERSON = "person"
@@ -51,14 +54,38 @@ async def list_by_hand(ledger: Ledger, channel: Channel, address: str, grounds: 
     return await _change(ledger, empty, lambda known, at: list_address(known, grounds, at), cause=cause, by=by)
 
 
-async def unsubscribe(ledger: Ledger, said: Unsubscribing) -> Changed:
-    """Do what a link says; twice is the same as once. It holds when this returns, as what is listed by hand."""
-    empty = nothing(ledger.identity, said.channel, said.address_hash)
+async def unsubscribe(ledger: Ledger, said: Unsubscribing) -> bool:
+    """Do what a link says; False where it was done before. It holds when this returns, as what is listed by hand.
+
+    The notification tells of it, too, where it is still in the database; where it is not, the link has said enough.
+    """
+    report = Report(
+        provider=_PERSON, reference="", kind=ReportKind.UNSUBSCRIBED, key=f"link:{said.attempt}", attempt=said.attempt
+    )
+    cause, found, is_new = f"unsubscribe:{said.notification}", False, False
+
+    def decide(loaded: Loaded, now: datetime) -> Decision | None:
+        nonlocal found, is_new
+        tried = loaded.state.attempt(said.attempt)
+        if tried is None or tried.address_hash != said.address_hash:
+            return None
+        origin = Origin(now=now, cause=cause, by=_PERSON)
+        # Without the provider's own name for it, the attempt is still for the provider to tell of.
+        told = notification.report(loaded.state, said.attempt, report, origin) if tried.reference else ()
+        news = listed(loaded, said.attempt, Reason.UNSUBSCRIBE, origin, category=said.category)
+        found, is_new = True, bool(news)
+        return Decision(facts=(*loaded.next(told), *news)) if told or news else None
+
+    with contextlib.suppress(UnknownTopicError, KeyUnavailableError):
+        await ledger.change(said.notification, decide)
+    if found:
+        return is_new
     grounds = Grounds(
         reason=Reason.UNSUBSCRIBE, category=said.category, notification=said.notification, attempt=said.attempt
     )
-    cause = f"unsubscribe:{said.notification}"
-    return await _change(ledger, empty, lambda known, at: list_address(known, grounds, at), cause=cause, by=_PERSON)
+    empty = nothing(ledger.identity, said.channel, said.address_hash)
+    changed = await _change(ledger, empty, lambda known, at: list_address(known, grounds, at), cause=cause, by=_PERSON)
+    return changed.is_new
 
 
 async def take_reply(ledger: Ledger, reply: Reply) -> str:

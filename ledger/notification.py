@@ -270,7 +270,7 @@ class Clicked(Reported, frozen=True, kw_only=True):
 
 
 class Unsubscribed(Reported, frozen=True, kw_only=True):
-    """The person asked the provider's list management for no more of these."""
+    """The person wants no more of this category: by the link of the mail, or by the provider's list management."""
 
 
 NotificationFact = (

@@ -10,6 +10,7 @@ from ledger.suppression import Reason, nothing
 from ledger.unsubscribing import Unsubscribing
 from ledger.values import Category, Channel
 from tests.integration.api.conftest import Service
+from tests.integration.api.deliveries import message, posted, sent
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 ADDRESS_HASH = "ab" * 16
@@ -47,6 +48,62 @@ async def test_i07_one_post_ends_the_category_for_the_address_with_the_mail_as_e
     assert set(known) == {(Reason.UNSUBSCRIBE, Category.MARKETING)}
     fact = known[Reason.UNSUBSCRIBE, Category.MARKETING].fact
     assert (fact.notification, fact.attempt, fact.by) == (SAID.notification, SAID.attempt, "person")
+
+
+async def test_a_notification_that_is_still_there_tells_of_it_in_the_same_commit(service: Service):
+    stream = await posted(service.client)
+    attempt = await sent(service.ledger, stream)
+    before = await service.ledger.load(stream)
+    assert before is not None
+    assert before.suppression is not None
+    address_hash = before.suppression.address_hash
+    path = link(service, notification=stream, attempt=attempt, address_hash=address_hash)
+    for _ in range(2):
+        assert (await ask(service, "POST", path, data=ONE_CLICK)).status_code == 200
+    after = await service.ledger.load(stream)
+    assert after is not None
+    assert after.state.version == before.state.version + 1
+    assert after.suppression is not None
+    assert set(after.suppression.entries) == {(Reason.UNSUBSCRIBE, Category.MARKETING)}
+    (told,) = (await service.client.get("/v1/positions", params={"after": 4})).json()["messages"]
+    assert (told["payload"]["event"], told["payload"]["status"]) == ("unsubscribed", "dispatched")
+
+
+async def test_the_same_link_works_again_after_somebody_has_released_it(service: Service):
+    stream = await posted(service.client)
+    attempt = await sent(service.ledger, stream)
+    loaded = await service.ledger.load(stream)
+    assert loaded is not None
+    assert loaded.suppression is not None
+    path = link(service, notification=stream, attempt=attempt, address_hash=loaded.suppression.address_hash)
+    for version in (1, 3):
+        await ask(service, "POST", path, data=ONE_CLICK)
+        known = await service.ledger.suppression(loaded.suppression.stream)
+        assert known is not None
+        assert (known.version, len(known.entries)) == (version, 1)
+        body = {"reason": "a mistake"}
+        await service.client.post(f"/v1/suppressions/{known.stream}/release", json=body)
+
+
+async def test_what_ses_tells_of_its_own_list_management_lists_the_mails_category(service: Service):
+    stream = await posted(service.client)
+    attempt = await sent(service.ledger, stream)
+    await service.client.post("/callbacks/ses", content=service.topic.opt_out(stream, attempt))
+    loaded = await service.ledger.load(stream)
+    assert loaded is not None
+    assert loaded.suppression is not None
+    assert set(loaded.suppression.entries) == {(Reason.UNSUBSCRIBE, loaded.state.requested.category)}
+
+
+async def test_nobody_unsubscribes_from_what_is_for_their_safety(service: Service):
+    stream = await posted(service.client, message("EmailVerificationRequestedEvent"))
+    attempt = await sent(service.ledger, stream)
+    await service.client.post("/callbacks/ses", content=service.topic.opt_out(stream, attempt))
+    loaded = await service.ledger.load(stream)
+    assert loaded is not None
+    assert loaded.state.requested.category is Category.SECURITY
+    assert loaded.suppression is not None
+    assert (loaded.suppression.version, loaded.state.version) == (0, 5)
 
 
 async def test_the_form_comes_in_either_of_the_encodings_that_the_rfc_names(service: Service):

@@ -65,6 +65,11 @@ class SignedTopic:
         said = {"bounceType": "Permanent", "bounceSubType": "General", "bouncedRecipients": [{"status": "5.1.1"}]}
         return self._event("Bounce", said, notification, attempt)
 
+    def opt_out(self, notification: UUID, attempt: UUID) -> bytes:
+        """Return the report that somebody has left a list that SES manages, likewise."""
+        said = {"newTopicPreferences": {"topicSubscriptionStatus": [{"subscriptionStatus": "OptOut"}]}}
+        return self._event("Subscription", said, notification, attempt)
+
     def _event(
         self, kind: str, said: dict[str, Any], notification: UUID, attempt: UUID, *, reference: str = "ses-1"
     ) -> bytes:
