@@ -353,6 +353,7 @@ class Deliver:
                 digest=digest,
                 template_version=rendered.template_version,
                 locale=rendered.locale,
+                passed_over=rendered.passed_over,
                 deadline_at=now + provider.deadline + _MARGIN,
                 address=person.address if person.found else None,
                 others=person.others,

@@ -103,12 +103,16 @@ class Deferred(Fact, frozen=True, kw_only=True):
 
 
 class Rendered(Fact, frozen=True, kw_only=True):
-    """The words stand in `content` under this digest: exactly what the provider is given (promise I26)."""
+    """The words stand in `content` under this digest: exactly what the provider is given (promise I26).
+
+    They are in `locale`; those of `passed_over`, nearest first, were the person's before it, and the template has not.
+    """
 
     digest: bytes
     template: str
     template_version: str
     locale: str
+    passed_over: tuple[str, ...] = ()
 
 
 class RenderFailed(Fact, frozen=True, kw_only=True):
@@ -641,6 +645,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     template_version: str
     locale: str
     deadline_at: datetime
+    passed_over: tuple[str, ...] = ()
     address: str | None = None
     others: tuple[str, ...] = ()
     cost: Cost | None = None
@@ -658,6 +663,7 @@ def start_attempt(state: State, intent: Intent, origin: Origin) -> Facts:
         template=state.requested.template,
         template_version=intent.template_version,
         locale=intent.locale,
+        passed_over=intent.passed_over,
     )
     started = AttemptStarted(
         **origin.stamp(),

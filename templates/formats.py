@@ -159,6 +159,14 @@ def language_of(locale: str) -> Language:
     return LANGUAGES.get(locale.partition("-")[0].lower(), LANGUAGES["en"])
 
 
+def nearest(locale: str) -> list[str]:
+    """Return a locale and what it is a kind of, in the usual case (RFC 5646, 2.1.1): `fr-ca` is `fr-CA`, `fr`."""
+    language, *others = locale.split("-")
+    cased = {2: str.upper, 4: str.title}
+    parts = [language.lower(), *(cased.get(len(part), str.lower)(part) for part in others)]
+    return ["-".join(parts[:length]) for length in range(len(parts), 0, -1)]
+
+
 def link(value: object) -> str:
     """Return an http or https URL as it is; a `javascript:` one must never stand in a mail. Raises UnsafeLinkError."""
     if not is_link(value):

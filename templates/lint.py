@@ -9,6 +9,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from templates.drafts import Draft, Finding
 from templates.files import FILES, OPTIONAL, SHARED
+from templates.formats import nearest
 from templates.rules import MAX_FILE, MAX_FILES
 from templates.shapes import SCALARS, Listing, Record, Shape, is_locale
 
@@ -91,7 +92,9 @@ def _odd_files(draft: Draft) -> Iterator[Finding]:
         yield Finding("", 0, "file", f"has more than {MAX_FILES} files")
     for file, text in draft.files.items():
         folder, _, part = file.rpartition("/")
-        if folder.partition("/")[0] != SHARED and not (is_locale(folder) and "_" not in folder and part in PARTS):
+        if folder.partition("/")[0] != SHARED and not (
+            is_locale(folder) and folder == nearest(folder)[0] and part in PARTS
+        ):
             yield Finding(file, 0, "file", f"is none of a template: LANGUAGE/ and {', '.join(sorted(PARTS))}")
         if len(text.encode()) > MAX_FILE:
             yield Finding(file, 0, "file", f"is over {MAX_FILE} bytes")

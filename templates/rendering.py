@@ -25,7 +25,7 @@ from templates.files import (
     names_in,
     template_path,
 )
-from templates.formats import UnsafeLinkError, language_of
+from templates.formats import UnsafeLinkError, language_of, nearest
 from templates.plain_text import plain_text
 from templates.segments import segments_of
 from templates.shapes import is_link
@@ -67,11 +67,15 @@ class RenderError(Exception):
 
 
 class Rendered(msgspec.Struct, frozen=True):
-    """What was made, with the version and locale of the template that made it."""
+    """What was made, with the version and locale of the template that made it.
+
+    `passed_over` are the locales that came first for this person, nearest first, and which the template has not.
+    """
 
     content: Content
     template_version: str
     locale: str
+    passed_over: tuple[str, ...] = ()
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -133,13 +137,16 @@ class Renderer:
         and goes into the fact.
         """
         words = self._words(name, version)
-        used, templates = self._find(name, words, channel, locale)
+        asked = (*nearest(locale), self._default_locale)
+        used = next((tag for tag in asked if (channel, tag) in words.said), None)
+        if used is None:
+            raise RenderError("no_template", name, f"nothing for {channel} in {self._default_locale}")
         context = {**personal.data, "name": personal.name, "brand": self._brand, "lang": used}
-        said = {part: _tidied(part, _fill(template, context)) for part, template in templates.items()}
+        said = {part: _tidied(part, _fill(template, context)) for part, template in words.said[channel, used].items()}
         _check(name, said)
         content = self._content(channel, said)
         _check_size(name, content, self._segments.get(name, MAX_SEGMENTS))
-        return Rendered(content, words.version, used)
+        return Rendered(content, words.version, used, asked[: asked.index(used)])
 
     def _words(self, name: str, version: str | None) -> Words:
         learnt = self._learnt.get((name, version)) if version else None
@@ -159,13 +166,6 @@ class Renderer:
                 return TextMessage(self._sms_sender, said["sms.txt"])
             case Channel.PUSH:
                 return PushMessage(said["push_title.txt"], said["push_body.txt"], said.get(LINK) or None)
-
-    def _find(self, name: str, words: Words, channel: Channel, locale: str) -> tuple[str, Mapping[str, Template]]:
-        for tag in (*_chain(locale), self._default_locale):
-            templates = words.said.get((channel, tag))
-            if templates is not None:
-                return tag, templates
-        raise RenderError("no_template", name, f"nothing for {channel} in {self._default_locale}")
 
 
 def compile_words(name: str, files: Files) -> Words:
@@ -203,11 +203,6 @@ def environment_of(sources: Files, locale: str) -> ImmutableSandboxedEnvironment
     )
     environment.filters.update(language_of(locale).filters)
     return environment
-
-
-def _chain(locale: str) -> list[str]:
-    parts = locale.split("-")
-    return ["-".join(parts[:length]) for length in range(len(parts), 0, -1)]
 
 
 def _fill(template: Template, context: dict[str, object]) -> str:

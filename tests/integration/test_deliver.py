@@ -1,4 +1,5 @@
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -27,6 +28,7 @@ from tests.integration.ledger.parts import Connection, rows, set_aside_in
 from tests.support.postgres import Database
 from tests.unit.templates.samples import MEANINGS
 
+RENDERED = "SELECT convert_from(state, 'UTF8') FROM ledger.stored_events WHERE topic = 'notification.rendered'"
 STREAMS = (
     "SELECT originator_id FROM ledger.stored_events WHERE topic = 'notification.requested' ORDER BY notification_id"
 )
@@ -184,6 +186,38 @@ async def test_every_message_of_the_platform_with_its_address_left_out_goes_wher
     assert set(ended.values()) == {(Status.DISPATCHED, False), (Status.SUPPRESSED, True)}
     assert {request.to.removesuffix("@sandbox.example") for request in fake.requests} <= people
     assert len(fake.requests) == sum(status is Status.DISPATCHED for status, _ in ended.values())
+
+
+@pytest.mark.parametrize(
+    ("locale", "used", "passed_over", "subject"),
+    [
+        ("fr-CA", "fr", ["fr-CA"], "est en route"),
+        ("en", "en", [], "is on its way"),
+        ("pt-BR", "en", ["pt-BR", "pt"], "is on its way"),
+    ],
+)
+async def test_a_person_is_told_in_the_nearest_language_and_the_fact_says_which_came_before(
+    ledger: Ledger,
+    database: Database,
+    deliver: Deliver,
+    fake: FakeSes,
+    application: Connection,
+    *,
+    locale: str,
+    used: str,
+    passed_over: list[str],
+    subject: str,
+):
+    await take_in(database.url, [contact("ada", emailAddress="ada@sandbox.example", locale=locale)])
+    await take_in(database.url, [shipped_without_an_address("ada", locale=None)])
+    ((stream,),) = await rows(application, STREAMS)
+    await handle(deliver, await read(ledger, stream))
+    ((state,),) = await rows(application, RENDERED)
+    fact = json.loads(state)
+    assert (fact["locale"], fact.get("passed_over", [])) == (used, passed_over)
+    (request,) = fake.requests
+    assert request.body is not None
+    assert subject in request.body.content.simple.subject.data
 
 
 async def test_a_language_that_no_message_names_is_the_person_s_own(

@@ -159,6 +159,8 @@ def test_a_block_that_is_said_within_itself_is_a_fault():
         ({"files": {"de/sms.txt": "x"}}, "de: days and money are written in en, fr (language)"),
         ({"files": {"en/sms.txt": "x" * 500}}, "en: 4, where 3 may be (too-many-segments)"),
         ({"files": {"en/push_title.txt": "x"}}, "en/push_body.txt: is not there, and push needs it (missing-part)"),
+        ({"files": {"en-gb/sms.txt": "x"}}, "en-gb/sms.txt: is none of a template"),
+        ({"files": {"en_GB/sms.txt": "x"}}, "en_GB/sms.txt: is none of a template"),
         ({"files": {"en/notes.md": "x"}}, "en/notes.md: is none of a template: LANGUAGE/ and body.html"),
         ({"files": {"_shared/x.css": "p {", "en/body.html": "<p>x</p>"}}, None),
         ({"files": {f"_shared/{n}.txt": "x" for n in range(201)}}, "has more than 200 files (file)"),

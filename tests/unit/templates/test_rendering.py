@@ -285,11 +285,23 @@ def test_what_is_in_the_folder_now_is_said_where_nothing_was_pinned(own: Path):
 
 
 @pytest.mark.parametrize(
-    ("locale", "used"), [("fr-CH", "fr"), ("fr", "fr"), ("en-GB", "en"), ("pt-BR", "en"), ("zh-Hant-TW", "en")]
+    ("locale", "used", "passed_over"),
+    [
+        ("fr-CH", "fr", ("fr-CH",)),
+        ("fr", "fr", ()),
+        ("FR-ch", "fr", ("fr-CH",)),
+        ("en-GB", "en", ("en-GB",)),
+        ("pt-br", "en", ("pt-BR", "pt")),
+        ("zh-hant-tw", "en", ("zh-Hant-TW", "zh-Hant", "zh")),
+        ("sl-1994", "en", ("sl-1994", "sl")),
+    ],
 )
-def test_the_nearest_locale_is_used(own: Path, locale: str, used: str):
+def test_the_nearest_locale_is_used_and_those_before_it_are_told(
+    own: Path, locale: str, used: str, passed_over: tuple[str, ...]
+):
     write(own, "fr", subject="Mot: {{ title }}", html="<p lang={{ lang }}></p>", text="{{ title }}")
-    assert note(own, locale=locale, title="x").locale == used
+    said = note(own, locale=locale, title="x")
+    assert (said.locale, said.passed_over) == (used, passed_over)
 
 
 def test_a_subject_is_one_line_without_controls(own: Path):
