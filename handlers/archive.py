@@ -16,7 +16,7 @@ from ledger import chain, old_weeks
 from ledger.archive import Archive, Manifest, Part, packed
 from ledger.errors import ArchiveUnavailableError, KeptError, UnavailableError
 from ledger.ids import ids_of
-from ledger.old_weeks import Week, ended_at
+from ledger.old_weeks import Lend, Week, ended_at
 from ledger.store import Store
 
 # A question for one notification reads one part.
@@ -31,7 +31,10 @@ Forget = Callable[[UUID, UUID], Awaitable[None]]
 
 
 class Archiving:
-    """Moves weeks that are over for `after` to the archive, and drops content that is over for its class's time."""
+    """Moves weeks that are over for `after` to the archive, and drops content that is over for its class's time.
+
+    Where another login than the application's drops weeks, `lend` opens its connections.
+    """
 
     def __init__(
         self,
@@ -44,7 +47,9 @@ class Archiving:
         forget: Forget,
         metrics: Metrics,
         facts_of_part: int = FACTS_OF_PART,
+        lend: Lend | None = None,
     ) -> None:
+        self._lend = lend
         self._store = store
         self._archive = archive
         self._after = after
@@ -142,7 +147,7 @@ class Archiving:
         """Drop it as soon as nobody reads it: the database waits for that only a moment at a time."""
         for _ in range(_TRIES):
             try:
-                return await old_weeks.drop_week(self._store, manifest)
+                return await old_weeks.drop_week(self._store, manifest, lend=self._lend)
             except UnavailableError:
                 await asyncio.sleep(_PAUSE)
         raise UnavailableError("the tables of an old week are in use: it is dropped another time")

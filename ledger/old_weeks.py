@@ -3,16 +3,18 @@
 The database itself refuses to drop what must not go; what is asked here says why before, for people.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import psycopg
+from psycopg import AsyncConnection
 
 from ledger.archive import Manifest
-from ledger.errors import KeptError
+from ledger.errors import KeptError, UnavailableError
 from ledger.ids import STANDING, begins_at, ids_of
 from ledger.store import Row, Store
 
@@ -43,6 +45,9 @@ _DROP_WEEK = "SELECT ledger.drop_week(%s, %s, %s, %s)"
 _DROP_CONTENT = "SELECT ledger.drop_content(%s, %s)"
 _DROPPED_AT = "SELECT dropped_at FROM ledger.dropped_content WHERE class = %b AND week = %b"
 _WEEK = timedelta(days=7)
+
+# Lends a connection to who drops.
+Lend = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
 
 
 class Week(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,23 +111,30 @@ async def facts_of(store: Store, week: Week, *, at_once: int) -> AsyncIterator[l
         after = (rows[-1].stream, rows[-1].version)
 
 
-async def drop_week(store: Store, manifest: Manifest) -> None:
-    """Drop the facts of a week of which all lies in the archive. Raises KeptError when the database refuses."""
+async def drop_week(store: Store, manifest: Manifest, *, lend: Lend | None = None) -> None:
+    """Drop the facts of a week of which all lies in the archive, by the login of `lend` where there is one.
+
+    Raises KeptError when the database refuses.
+    """
     digest = bytes.fromhex(manifest.chain)
-    await _drop(store, _DROP_WEEK, manifest.week, manifest.name, manifest.facts, digest)
+    await _drop(lend or store.connection, _DROP_WEEK, manifest.week, manifest.name, manifest.facts, digest)
 
 
 async def drop_content(store: Store, retention: str, week: str) -> None:
     """Drop what was said, of a class and week. Raises KeptError when the database refuses."""
-    await _drop(store, _DROP_CONTENT, retention, week)
+    await _drop(store.connection, _DROP_CONTENT, retention, week)
 
 
-async def _drop(store: Store, statement: str, *given: object) -> None:
-    async with store.connection() as connection:
+async def _drop(lend: Lend, statement: str, *given: object) -> None:
+    async with lend() as connection:
         try:
             await connection.execute(statement, given)
         except psycopg.errors.RaiseException as exc:
             raise KeptError(exc.diag.message_primary or "the database refuses") from exc
+        except psycopg.errors.InsufficientPrivilege as exc:
+            raise KeptError("this login may not drop weeks: only that of ARCHIVE_DATABASE_URL may") from exc
+        except psycopg.OperationalError as exc:
+            raise UnavailableError("the database does not answer") from exc
 
 
 async def dropped_at(store: Store, retention: str, week: str) -> datetime | None:

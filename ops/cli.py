@@ -181,6 +181,7 @@ def migrate(*, after_rollout: bool, as_json: bool) -> None:
         bring_up_to_date(
             settings.migration_database_url,
             application_role=settings.application_role,
+            archive_role=settings.archive_role,
             installation=settings.installation,
             keys=KeyEncryption(keys),
             identity_key=settings.identity(),

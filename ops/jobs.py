@@ -1,6 +1,7 @@
 """The jobs of the clock that need more than the ledger: old weeks, and the upkeep of the lists."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from handlers.erasures import copy_list
 from handlers.maintain import Job
 from handlers.metrics import Metrics
 from ledger.archive import Archive
-from ledger.store import Store
+from ledger.store import Store, connect
 from ops.settings import Settings
 from projections import notification_log_upkeep as upkeep
 
@@ -22,8 +23,15 @@ _HOUR, _SECONDS = timedelta(hours=1), timedelta(seconds=10)
 _Upkeep = Callable[[AsyncConnection[Any]], Awaitable[None]]
 
 
-def archiving_of(settings: Settings, store: Store, archive: Archive, metrics: Metrics) -> Archiving:
-    """Build what moves old weeks, by the settings."""
+def archiving_of(
+    settings: Settings, store: Store, archive: Archive, metrics: Metrics, *, now: Callable[[], Settings] | None = None
+) -> Archiving:
+    """Build what moves old weeks, by the settings; `now` tells those that were renewed since."""
+
+    @asynccontextmanager
+    async def dropping() -> AsyncIterator[AsyncConnection[Any]]:
+        async with await connect((now() if now else settings).archive_database_url) as connection:
+            yield connection
 
     async def forget(first: UUID, last: UUID) -> None:
         async with store.connection() as connection:
@@ -37,11 +45,12 @@ def archiving_of(settings: Settings, store: Store, archive: Archive, metrics: Me
         release=version("notification-ledger"),
         forget=forget,
         metrics=metrics,
+        lend=dropping if settings.archive_database_url else None,
     )
 
 
 def jobs_of(
-    settings: Settings, store: Store, archive: Archive, metrics: Metrics
+    settings: Settings, store: Store, archive: Archive, metrics: Metrics, *, now: Callable[[], Settings]
 ) -> Mapping[str, tuple[timedelta, Job]]:
     """Name the jobs, how often each runs, and what it does; weeks are archived only where it is said whereto."""
 
@@ -49,7 +58,7 @@ def jobs_of(
         async with store.connection() as connection:
             await work(connection)
 
-    archiving = archiving_of(settings, store, archive, metrics)
+    archiving = archiving_of(settings, store, archive, metrics, now=now)
     jobs: dict[str, tuple[timedelta, Job]] = {
         "drop_content": (_HOUR, archiving.drop_content),
         "retry_parked": (_HOUR, partial(on_lists, upkeep.retry_parked)),

@@ -176,7 +176,8 @@ class Roles:
     @asynccontextmanager
     async def _maintain(self) -> AsyncIterator[None]:
         given = self._parts
-        more = jobs_of(given.settings, given.ledger.store, given.archive, given.metrics)
+        store, renewed = given.ledger.store, given.reloading
+        more = jobs_of(given.settings, store, given.archive, given.metrics, now=lambda: renewed.settings)
         maintain = Maintain(given.ledger, given.receive, given.set_aside, given.metrics, more=more)
         gauges = Gauges(given.registry, given.ledger, given.set_aside, NotificationLog(), caps=given.settings.caps())
         maintain.start()

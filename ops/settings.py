@@ -195,6 +195,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     archive_endpoint_url: Annotated[str, Meta(description="Another address of S3 (a VPC endpoint, a fake).")] = ""
+    archive_database_url: Annotated[
+        str,
+        Meta(
+            description="Postgres as ARCHIVE_ROLE, for `maintain` and the command `archive`: weeks are dropped by this "
+            "login. Absent: by the application's."
+        ),
+    ] = ""
+    archive_role: Annotated[
+        str,
+        Meta(
+            description="The role that `migrate` gives the right to drop archived weeks to, and takes it from the "
+            "application's. Absent: that right stays where it is."
+        ),
+    ] = ""
     archive_after: Annotated[
         int, Meta(description="Weeks after its end that a week's facts stay in the database.", ge=13, le=520)
     ] = 13
@@ -273,6 +287,7 @@ SECRETS = frozenset(
     {
         "database_url",
         "migration_database_url",
+        "archive_database_url",
         "amqp_url",
         "key_encryption_key",
         "identity_key",
@@ -499,6 +514,7 @@ _POSTGRES = ("postgresql", "postgres")
 _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("database_url", _is_url(*_POSTGRES), "must be a postgresql:// URL"),
     ("migration_database_url", _is_url(*_POSTGRES), "must be a postgresql:// URL"),
+    ("archive_database_url", _is_url(*_POSTGRES), "must be a postgresql:// URL"),
     ("amqp_url", _is_url("amqp", "amqps"), "must be an amqp:// or amqps:// URL"),
     ("jwt_jwks_url", _is_url("https", "http", "file"), "must be an https:// URL"),
     ("ses_endpoint_url", _is_url("https", "http"), "must be an https:// URL"),

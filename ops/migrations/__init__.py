@@ -42,16 +42,20 @@ async def migrate(
     keys: KeyEncryption,
     identity_key: bytes | None = None,
     after_rollout: bool = False,
+    archive_role: str = "",
 ) -> list[str]:
     """Bring the database up to date and return the names of the steps that were applied.
 
-    Many processes may call it at once: the others wait, and find nothing left to do.
+    Many processes may call it at once: the others wait, and find nothing left to do. Where an archive role is named, it
+    alone may drop weeks.
     """
     wanted = steps() if after_rollout else before_rollout(steps())
     async with await psycopg.AsyncConnection.connect(owner_url, autocommit=True) as connection:
         await connection.execute(_LOCK)
         applied = await _apply_all(connection, wanted, application_role)
         await _set_installation(connection, installation, keys.wrap_identity(identity_key or make_identity_key()))
+        if archive_role:
+            await _give_drop_week(connection, to=archive_role, instead_of=application_role)
         await connection.execute("SELECT ledger.make_weeks()")
     return applied
 
@@ -99,6 +103,15 @@ async def _apply(
     raise MigrationError(
         f"step {name} needs tables that somebody reads all the time, such as a backup: try again later"
     )
+
+
+async def _give_drop_week(connection: psycopg.AsyncConnection, *, to: str, instead_of: str) -> None:
+    function = sql.SQL("FUNCTION ledger.drop_week(text, text, bigint, bytea)")
+    role, other = sql.Identifier(to), sql.Identifier(instead_of)
+    async with connection.transaction():
+        await connection.execute(sql.SQL("REVOKE EXECUTE ON {} FROM {}").format(function, other))
+        await connection.execute(sql.SQL("GRANT USAGE ON SCHEMA ledger TO {}").format(role))
+        await connection.execute(sql.SQL("GRANT EXECUTE ON {} TO {}").format(function, role))
 
 
 async def _set_installation(connection: psycopg.AsyncConnection, name: str, identity_key: bytes) -> None:

@@ -5,9 +5,11 @@ import hashlib
 import json
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
 
 import msgspec
 import psycopg
@@ -20,9 +22,11 @@ from handlers.metrics import Metrics
 from ledger import chain, old_weeks
 from ledger.archive import Archive, Manifest
 from ledger.errors import ArchiveUnavailableError, KeptError, UnavailableError
+from ledger.keys import KeyEncryption
 from ledger.ledger import Ledger
-from ledger.store import Encoded, Row, Store
+from ledger.store import Encoded, Row, Store, connect
 from ops.jobs import archiving_of
+from ops.migrations import migrate
 from ops.settings import load
 from ops.verify import Checked, _chain, verify
 from providers.directory import Directory
@@ -32,7 +36,7 @@ from tests.integration.old_weeks import ids, weeks_ago
 from tests.integration.projections.lives import Life, write
 from tests.support import service as processes
 from tests.support.archiver import FACTS_OF_PART
-from tests.support.postgres import Database
+from tests.support.postgres import INSTALLATION, KEY_ENCRYPTION_KEY, Database
 
 OLD = weeks_ago(20)
 WEEK, YOUNG = f"{OLD:%Gw%V}", f"{weeks_ago(3):%Gw%V}"
@@ -207,6 +211,48 @@ async def test_i10_verify_compares_each_archived_fact_with_what_was_sealed_whoev
     assert (await old.faults())["archive"] == [
         {"week": WEEK, "name": told.name, "what": "not of the facts that were sealed"}
     ]
+
+
+@pytest.fixture
+def archivist(database: Database) -> Iterator[str]:
+    """A login that may do nothing until `migrate` is told of it."""
+    role = f"archivist_{uuid4().hex}"
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'third'")
+        yield role
+        connection.execute(f"DROP OWNED BY {role}")
+        connection.execute(f"DROP ROLE {role}")
+
+
+async def test_i10_where_another_login_drops_weeks_the_applications_own_drops_none(
+    old: Old, archivist: str, application: Connection
+):
+    before = await old.facts()
+    await migrate(
+        old.database.owner_url,
+        application_role="ledger_app",
+        archive_role=archivist,
+        installation=INSTALLATION,
+        keys=KeyEncryption([KEY_ENCRYPTION_KEY]),
+    )
+    with pytest.raises(KeptError, match="only that of ARCHIVE_DATABASE_URL may"):
+        await old.archiving.archive()
+    assert await old.in_database()
+    url = urlsplit(old.database.url)
+    login = url._replace(netloc=f"{archivist}:third@{url.hostname}:{url.port}").geturl()
+    settings = load({"ARCHIVE_DATABASE_URL": login}, dotenv=None)
+    archiving = archiving_of(settings, old.store, old.archive, Metrics(CollectorRegistry()))
+    # A reader of the table keeps it waiting a moment, as it keeps the application.
+    await application.execute("BEGIN")
+    await application.execute("SELECT FROM ledger.stored_events LIMIT 1")
+    with pytest.raises(UnavailableError):
+        await old_weeks.drop_week(old.store, await old.copied(), lend=archiving._lend)
+    await application.execute("ROLLBACK")
+    assert [manifest.week for manifest in await archiving.archive()] == [WEEK]
+    assert await old.facts() == before
+    async with await connect(login) as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await connection.execute("SELECT FROM ledger.stored_events")
 
 
 async def test_verify_calls_nothing_missing_that_went_to_the_archive_while_it_was_at_another_week(old: Old):
