@@ -42,6 +42,7 @@ ROUTES = (
     search.search_notifications,
     notifications.get_notification,
     notifications.get_history,
+    notifications.get_explanation,
     notifications.get_content,
     notifications.post_release,
     notifications.post_cancel,

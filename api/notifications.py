@@ -19,9 +19,11 @@ from api.reasons import reason_in
 from api.schemas import Moment, Why
 from api.services import Call, Services, services_of
 from handlers.by_hand import NoSuchNotificationError, NotHeldError, TooLateError, cancel, release
+from handlers.explanation import explained
 from handlers.waiting import waiting
 from ledger import old_weeks
 from ledger.errors import UnknownTopicError
+from ledger.explaining import Explanation
 from ledger.ids import week_of
 from ledger.keys import DataKey
 from ledger.mapping import FactMapper, StoredFact, of_notification, unseal
@@ -79,6 +81,23 @@ async def get_history(request: Call, notification_id: FromPath[UUID]) -> views.H
     if unmasked:
         await record_read(request, "history", str(notification_id))
     return views.history(notification_id, rows, key=key, unmasked=unmasked)
+
+
+@get(
+    "/v1/notifications/{notification_id:uuid}/explanation",
+    scopes=[Scope.READ],
+    tags=["notifications"],
+    summary="Why it was sent or was not, and what would have had to differ",
+    description="Each decision with its rule, what that looked at, and the facts that it goes back to; in plain words.",
+    problems=[MALFORMED, NOT_FOUND, NEWER_RELEASE],
+)
+async def get_explanation(request: Call, notification_id: FromPath[UUID]) -> Explanation:
+    Parameters.of_query(request.scope, known=()).done()
+    services = services_of(request)
+    told = await explained(services.ledger, services.archive, services.reach, notification_id)
+    if told is None:
+        raise ProblemError(NOT_FOUND, "no such notification")
+    return told
 
 
 class SaidContent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,5 +1,6 @@
 """Answers for people at a terminal: what happened to a notification, fact by fact."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -7,10 +8,12 @@ from uuid import UUID
 import msgspec
 
 from api.views import readable, sent_twice
+from handlers.explanation import explained
 from handlers.intake import Conflicting, Result, TakenIn
 from handlers.waiting import Reaching, Waiting, waiting
 from ledger.archive import Archive
 from ledger.errors import UnknownTopicError
+from ledger.explaining import Decided, Explanation
 from ledger.ledger import Ledger
 from ledger.mapping import FactMapper
 from ledger.preferences import PreferenceNews
@@ -48,6 +51,32 @@ async def history(
         paused = await ledger.look_at_operations()
         waits = await waiting(ledger, notification, state, operations=paused, reach=reach)
     return Told(facts, sent_twice(rows[: len(facts)]), waits)
+
+
+async def explanation(ledger: Ledger, reach: Reaching, notification: UUID, *, archive: Archive) -> Explanation:
+    """Return why a notification stands as it does."""
+    told = await explained(ledger, archive, reach, notification)
+    if told is None:
+        raise OperationError("there is no such notification")
+    return told
+
+
+def explanation_lines(told: Explanation) -> list[str]:
+    """Write an explanation as lines for a terminal: the answer, then each decision with what it goes back to."""
+    return [
+        told.answer,
+        *([told.sent_twice] if told.sent_twice else []),
+        *(line for decided in told.decisions for line in _decision_lines(decided)),
+    ]
+
+
+def _decision_lines(decided: Decided) -> Iterator[str]:
+    policy = f", policy {decided.policy}" if decided.policy else ""
+    yield f"{decided.version:>3}  {_shown_time(decided.recorded_at)}  {decided.rule}{policy}: {decided.words}"
+    if decided.differently:
+        yield f"     Otherwise: {decided.differently}"
+    for found in decided.evidence:
+        yield f"     By version {found.version} of {found.stream}: {found.says}"
 
 
 def _told(mapper: FactMapper, row: Row) -> dict[str, Any]:

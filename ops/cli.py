@@ -211,6 +211,19 @@ def history(notification: UUID, at: datetime | None, version: int | None, *, as_
     _print(told.facts, answers.as_lines(told), as_json=as_json)
 
 
+@main.command("explain")
+@click.argument("notification", type=click.UUID)
+@_JSON
+def explain_(notification: UUID, *, as_json: bool) -> None:
+    """Say why a notification was sent or was not, and what would have had to differ."""
+    told = _with_parts(
+        lambda given: answers.explanation(
+            given.ledger, reaching(given.settings, given.ledger), notification, archive=given.archive
+        )
+    )
+    _print(told, answers.explanation_lines(told), as_json=as_json)
+
+
 @main.command("verify")
 @_JSON
 def verify_(*, as_json: bool) -> None:

@@ -164,6 +164,21 @@ async def test_what_is_held_is_listed_and_released_at_a_terminal(service: Servic
     assert await _said(service, "held") == (0, "nothing\n")
 
 
+async def test_why_something_may_have_been_sent_is_told_at_a_terminal(service: Service, database: Database):
+    async with running_ledger(database.url) as ledger:
+        stream = await in_doubt(ledger)
+    code, said = await _said(service, "explain", str(stream))
+    answer, *decisions = said.splitlines()
+    assert (code, answer.startswith("It may have been sent: nothing told whether")) == (0, True)
+    assert [line.split()[3] for line in decisions if line.startswith("  ") and line[2].isdigit()] == [
+        "sent:",
+        "in_doubt:",
+    ]
+    code, said = await _said(service, "explain", str(stream), "--json")
+    assert (code, msgspec.json.decode(said)["answer"]) == (0, answer)
+    assert await _said(service, "explain", str(new_id())) == (1, "Error: there is no such notification\n")
+
+
 async def test_a_notification_is_cancelled_at_a_terminal_once_and_what_is_over_says_how_it_stands(
     service: Service, database: Database
 ):

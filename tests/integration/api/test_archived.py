@@ -19,7 +19,7 @@ async def test_a_notification_of_an_archived_week_answers_as_before_and_says_whe
     path = f"/v1/notifications/{life.stream}"
 
     async def answers() -> list[Any]:
-        asked = (path, f"{path}?version=4", f"{path}/history")
+        asked = (path, f"{path}?version=4", f"{path}/history", f"{path}/explanation")
         found = [await service.client.get(url) for url in asked]
         assert {answer.status_code for answer in found} == {200}
         return [answer.json() for answer in found]

@@ -34,6 +34,8 @@ async def test_a_cancelled_notification_is_due_no_more_and_its_history_says_who_
     assert not await due(service.ledger, stream)
     last = (await service.client.get(f"/v1/notifications/{stream}/history")).json()["facts"][-1]
     assert (last["topic"], last["by"], last["data"]) == ("notification.cancelled", "api:tester", WHY)
+    told = (await service.client.get(f"/v1/notifications/{stream}/explanation")).json()
+    assert told["answer"].startswith("It was called off by api:tester: she has called.")
 
 
 async def test_a_cancel_whose_answer_was_lost_may_be_asked_again_and_is_one_fact(service: Service):
