@@ -54,8 +54,11 @@ async def _change(ledger: Ledger, user_id: str, facts: Callable[[Recipient, Orig
 
 
 def _last(news: News, known: Recipient, now: datetime) -> News:
-    """Return it as said after all that is known of the same: a publisher's clock may be ahead of ours."""
-    return msgspec.structs.replace(news, said_at=max([now, *_said(news, known)]))
+    """Return it as said after all that is known of the same: a publisher's clock may be ahead of ours.
+
+    So may be that of the process by which the person was erased.
+    """
+    return msgspec.structs.replace(news, said_at=max([now, known.erased_at or now, *_said(news, known)]))
 
 
 def _said(news: News, known: Recipient) -> Iterable[datetime]:

@@ -97,16 +97,25 @@ async def test_i19_a_message_from_before_an_erasure_brings_nothing_back_and_a_la
 ):
     await take(taking, preferring(enabled=True, ago=60))
 
-    def erase(known: Recipient, at: datetime) -> Decision:
-        erased = Erased(
-            **Origin(now=at, cause="test", by="test").stamp(), recipient="user:u-1", reason="asked by letter"
-        )
-        return Decision(facts=known.next((erased,)))
-
-    await ledger.change_recipient("u-1", erase)
+    await erase(ledger)
     (late,) = await take(taking, preferring(enabled=True, ago=30))
     assert late == TakenIn(MESSAGE, (), repeated=False)
     assert (await ledger.recipient("u-1")).allows.choices == {}
     await tell(ledger, chose(now(), enabled=False), by="test")
     known = await ledger.recipient("u-1")
     assert (known.allows.choices[MAIL].enabled, known.version) == (False, 3)
+
+
+async def test_what_is_told_holds_over_an_erasure_by_a_process_whose_clock_is_ahead(ledger: Ledger):
+    await tell(ledger, chose(now(), enabled=False), by="test")
+    await erase(ledger, ahead=timedelta(seconds=20))
+    after = await tell(ledger, chose(now(), enabled=True), by="test")
+    assert after.allows.choices[MAIL].enabled is True
+
+
+async def erase(ledger: Ledger, *, ahead: timedelta = timedelta()) -> None:
+    def decide(known: Recipient, at: datetime) -> Decision:
+        origin = Origin(now=at + ahead, cause="test", by="test")
+        return Decision(facts=known.next((Erased(**origin.stamp(), recipient="user:u-1", reason="asked by letter"),)))
+
+    await ledger.change_recipient("u-1", decide)
