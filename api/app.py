@@ -55,6 +55,7 @@ ROUTES = (
     recipient_history.get_recipient_history,
     erasures.post_erasure,
     erasures.post_address_erasure,
+    suppressions.list_suppressions,
     suppressions.post_suppression,
     suppressions.search_suppressions,
     suppressions.get_suppression,

@@ -49,6 +49,7 @@ _TAKEN = (
     schemas.UserErasure,
     schemas.AddressErasure,
     schemas.NewSuppression,
+    schemas.SuppressionFilters,
     schemas.AddressSearch,
     schemas.Release,
     schemas.SearchFilters,

@@ -76,6 +76,16 @@ class NewSuppression(Struct, kw_only=True):
     expires_at: Annotated[datetime, Meta(description="With an offset; it holds until then.")] | None = None
 
 
+class SuppressionFilters(Struct, kw_only=True):
+    """Which entries of the suppression list, and which page of them. All that are given must hold."""
+
+    channel: Channel | None = None
+    reason: Reason | None = None
+    category: Annotated[Category, Meta(description="Entries for this one, not those for all.")] | None = None
+    cursor: Annotated[str, Meta(description="That of the page before.")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+
+
 class AddressSearch(Struct, kw_only=True):
     """An address, as it may stand in a body and in no URL."""
 

@@ -17,11 +17,13 @@ from api.bodies import members_in
 from api.parameters import Parameters
 from api.problems import MALFORMED, NEWER_RELEASE, NOT_FOUND, TOO_LARGE, ProblemError, malformed
 from api.reasons import reason_among
-from api.schemas import AddressSearch, NewSuppression, Release
+from api.schemas import AddressSearch, NewSuppression, Release, SuppressionFilters
 from api.services import Call, Services, services_of
 from handlers.suppressions import NoSuchSuppressionError, list_by_hand, release
 from ledger.suppression import Entry, EntryName, Grounds, Reason, Suppression, nothing
 from ledger.values import Category, Channel
+from projections.notification_search import CursorError
+from projections.suppressions import Filters, Row, search
 from templates.addresses import is_email, read_phone
 from templates.envelope import Fault, is_identifier, read_time
 
@@ -31,6 +33,7 @@ BY_HAND = (Reason.MANUAL, Reason.LEGAL)
 _ADDRESS = {Channel.EMAIL: "must be an e-mail address", Channel.SMS: "must be a phone number that begins with +"}
 _TIME = "must be an ISO 8601 time with an offset that lies ahead"
 _TAGS = ["suppressions"]
+_LIMIT, _MOST = 50, 200
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
@@ -61,6 +64,29 @@ class ShownSuppression(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
+class ListedEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry in a list, with the `id` of the suppression that it belongs to."""
+
+    id: UUID
+    channel: str
+    reason: str
+    category: str | None
+    since: datetime
+    expires_at: datetime | None
+    notification: UUID | None
+    attempt: UUID | None
+    note: str | None
+    by: str
+    version: int
+
+
+class ListedEntries(msgspec.Struct, frozen=True):
+    """A page, the newest first. `cursor` asks for the next page with the same filters; null = this was the last."""
+
+    entries: list[ListedEntry]
+    cursor: str | None
+
+
 class ShownSuppressions(msgspec.Struct, frozen=True):
     """What is known of an address, on each channel."""
 
@@ -75,6 +101,31 @@ class SuppressionHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _SAME = {200: ResponseSpec(ShownSuppression, description="It is listed so already", generate_examples=False)}
+
+
+@get(
+    "/v1/suppressions",
+    scopes=[Scope.READ],
+    tags=_TAGS,
+    summary="List what is listed now, the newest entry first",
+    query=SuppressionFilters,
+    problems=[MALFORMED],
+)
+async def list_suppressions(request: Call) -> ListedEntries:
+    asked = Parameters.of_query(request.scope, known=SuppressionFilters.__struct_encode_fields__)
+    filters = Filters(
+        channel=asked.word("channel", Channel),
+        reason=asked.word("reason", Reason),
+        category=asked.word("category", Category),
+    )
+    cursor, limit = asked.text("cursor"), asked.whole("limit", least=1, most=_MOST) or _LIMIT
+    asked.done()
+    async with services_of(request).ledger.store.connection() as connection:
+        try:
+            page = await search(connection, filters, cursor=cursor, limit=limit)
+        except CursorError:
+            raise malformed(Fault("cursor", "is not one that an earlier page gave")) from None
+    return ListedEntries([_listed(row) for row in page.rows], page.cursor)
 
 
 @post(
@@ -264,6 +315,11 @@ def _entry(entry: Entry) -> ShownEntry:
         by=listed.by,
         version=entry.version,
     )
+
+
+def _listed(row: Row) -> ListedEntry:
+    shown_as = {name: getattr(row, name) for name in Row.__struct_fields__ if name not in {"stream", "position"}}
+    return msgspec.convert({"id": row.stream, **shown_as}, ListedEntry)
 
 
 def _by(request: Call) -> str:

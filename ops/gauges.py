@@ -42,13 +42,12 @@ class Gauges:
         registry: CollectorRegistry,
         ledger: Ledger,
         set_aside: SetAside,
-        view: View,
-        *,
+        *views: View,
         caps: Sequence[Cap] = (),
     ) -> None:
         self._ledger = ledger
         self._set_aside = set_aside
-        self._view = view
+        self._views = views
         self._caps = caps
         self._near: set[tuple[datetime, str]] = set()
         self._count_held_at = 0.0
@@ -124,7 +123,7 @@ class Gauges:
         """Read everything once."""
         async with self._ledger.store.connection() as connection:
             depths = await agenda.depth(connection)
-            lag = await follower.lag(connection, self._view)
+            lags = [(view.name, await follower.lag(connection, view)) for view in self._views]
             if time.monotonic() >= self._count_held_at:
                 self._count_held_at = time.monotonic() + _HELD_EVERY.total_seconds()
                 self._held.set(len(await agenda.held(connection, limit=_HELD_COUNTED)))
@@ -145,9 +144,10 @@ class Gauges:
         self._paused.clear()
         for pause in (await self._ledger.look_at_operations()).pauses:
             self._paused.labels(pause.type or "", pause.channel or "", pause.provider or "").set(1)
-        self._lag.labels(self._view.name).set(lag.events)
-        self._age.labels(self._view.name).set(lag.age.total_seconds())
-        self._parked.labels(self._view.name).set(lag.parked)
+        for name, lag in lags:
+            self._lag.labels(name).set(lag.events)
+            self._age.labels(name).set(lag.age.total_seconds())
+            self._parked.labels(name).set(lag.parked)
         self._outbox.set(outbox.events)
         self._outbox_age.set(outbox.age.total_seconds())
         self._outbox_parked.set(outbox.parked)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -33,9 +34,11 @@ from ops.gauges import Gauges
 from ops.jobs import jobs_of
 from ops.routes import open_route, reaching, renew_by
 from ops.serving import serving
+from ops.settings import Settings
 from ops.vitals import show_vitals
 from ops.wiring import Parts, pauses_of, prices_of, renderer_of, templates_of
 from projections.notification_log import NotificationLog
+from projections.suppressions import Suppressions
 from providers.fcm_receipts import FcmReceipts
 from providers.pricing import Prices
 from providers.ses_callbacks import SesCallbacks
@@ -148,10 +151,11 @@ class Roles:
     @asynccontextmanager
     async def _project(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            follower = Follower(self._parts.settings.database_url, NotificationLog(), self._parts.signals)
-            self._parts.reloading.on("database_url", lambda now: follower.use_url(now.database_url))
-            follower.start()
-            stack.push_async_callback(follower.stop)
+            for view in (NotificationLog(), Suppressions()):
+                follower = Follower(self._parts.settings.database_url, view, self._parts.signals)
+                self._parts.reloading.on("database_url", partial(_use_database, follower))
+                follower.start()
+                stack.push_async_callback(follower.stop)
             if self._parts.settings.amqp_url:
                 await stack.enter_async_context(self._publish())
             yield
@@ -179,7 +183,8 @@ class Roles:
         store, renewed = given.ledger.store, given.reloading
         more = jobs_of(given.settings, store, given.archive, given.metrics, now=lambda: renewed.settings)
         maintain = Maintain(given.ledger, given.receive, given.set_aside, given.metrics, more=more)
-        gauges = Gauges(given.registry, given.ledger, given.set_aside, NotificationLog(), caps=given.settings.caps())
+        views = (NotificationLog(), Suppressions())
+        gauges = Gauges(given.registry, given.ledger, given.set_aside, *views, caps=given.settings.caps())
         maintain.start()
         task = self._watch(gauges.run(), "gauges")
         try:
@@ -194,7 +199,8 @@ class Roles:
         given, settings = self._parts, self._parts.settings
         async with given.ledger.store.connection() as connection:
             # Lists are asked for before the first `project` has ever run, too.
-            await prepare(connection, NotificationLog())
+            for view in (NotificationLog(), Suppressions()):
+                await prepare(connection, view)
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(aiohttp.ClientSession())
             keys = JwksKeys(_fetch_keys(session, settings.jwt_jwks_url))
@@ -264,6 +270,10 @@ class Roles:
 
     def _checks_of_api(self) -> dict[str, Check]:
         return {"database": self._checks["database"]}
+
+
+def _use_database(follower: Follower, settings: Settings) -> None:
+    follower.use_url(settings.database_url)
 
 
 def _failure(task: asyncio.Task[None]) -> BaseException | None:

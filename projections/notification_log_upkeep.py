@@ -1,4 +1,4 @@
-"""What becomes of notification_log in time: rows of archived weeks, old versions, parked streams."""
+"""What becomes of notification_log in time: rows of archived weeks, old versions; and of parked streams of any list."""
 
 from typing import Any
 from uuid import UUID
@@ -10,6 +10,7 @@ from psycopg import AsyncConnection, sql
 from ledger.errors import LedgerError
 from ledger.follower import parked, unpark
 from projections.notification_log import NotificationLog
+from projections.suppressions import Suppressions
 
 _EXISTS = "SELECT to_regclass('views.notification_log_v3') IS NOT NULL"
 _HAS_ROWS = "SELECT EXISTS (SELECT FROM views.notification_log_v3 WHERE notification BETWEEN %b AND %b)"
@@ -77,14 +78,14 @@ async def drop_old_versions(connection: AsyncConnection[Any]) -> None:
 
 async def retry_parked(connection: AsyncConnection[Any]) -> None:
     """Fold again what a newer release may understand; what still cannot be folded stays parked. Needs autocommit."""
-    view = NotificationLog()
-    for one in await parked(connection, view):
-        try:
-            if await unpark(connection, view, one.stream):
-                _log.info("stream_unparked", notification_id=str(one.stream))
-        except (psycopg.DataError, psycopg.IntegrityError, LedgerError, ValueError):
-            # It is listed with its reason, and counted.
-            continue
+    for view in (NotificationLog(), Suppressions()):
+        for one in await parked(connection, view):
+            try:
+                if await unpark(connection, view, one.stream):
+                    _log.info("stream_unparked", notification_id=str(one.stream))
+            except (psycopg.DataError, psycopg.IntegrityError, LedgerError, ValueError):
+                # It is listed with its reason, and counted.
+                continue
 
 
 async def _is_so(connection: AsyncConnection[Any], question: str, given: tuple[Any, ...] = ()) -> bool:

@@ -5,10 +5,14 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from ledger.follower import Follower, caught_up, prepare
 from ledger.suppression import nothing
 from ledger.values import Channel
+from projections.suppressions import Suppressions
 from tests.integration.api.conftest import Service
 from tests.integration.api.deliveries import message, posted, sent
+from tests.support.postgres import Database
+from tests.support.service import SOON
 
 ADDRESS, NUMBER = "Ada.Lovelace@Example.com", "+44 7400 123456"
 NOTE = "she has asked for it on the telephone"
@@ -101,6 +105,35 @@ async def test_one_entry_is_released_by_its_name_and_twice_is_the_same_as_once(s
         assert names(left.json()) == {("manual", None)}
     assert names((await release(service, known["id"], listed_for="hard_bounce")).json()) == {("manual", None)}
     assert (await release(service, known["id"])).json()["entries"] == []
+
+
+async def test_what_is_listed_now_is_listed_in_pages_the_newest_first(service: Service, database: Database):
+    follower = Follower(database.url, Suppressions(), service.signals)
+    follower.start()
+    ids = [(await add(service, address=f"p{number}@example.com"))["id"] for number in range(3)]
+    await release(service, ids[1])
+    head = await service.ledger.store.head()
+    async with service.ledger.store.connection() as connection:
+        assert await caught_up(connection, Suppressions(), head, timeout=SOON)
+    await follower.stop()
+    first = (await service.client.get("/v1/suppressions", params={"limit": 1, "reason": "manual"})).json()
+    (entry,) = first["entries"]
+    assert (entry["id"], entry["channel"], entry["note"], entry["version"]) == (ids[2], "email", NOTE, 1)
+    rest = await service.client.get(
+        "/v1/suppressions", params={"limit": 1, "reason": "manual", "cursor": first["cursor"]}
+    )
+    assert ([entry["id"] for entry in rest.json()["entries"]], rest.json()["cursor"]) == ([ids[0]], None)
+    assert (await service.client.get("/v1/suppressions", params={"channel": "sms"})).json()["entries"] == []
+
+
+async def test_a_list_that_is_asked_for_otherwise_is_refused_with_every_fault(service: Service):
+    asked = {"channel": "fax", "reason": "spite", "cursor": "", "limit": "0", "address": "ada@example.com"}
+    reply = await service.client.get("/v1/suppressions", params=asked)
+    assert reply.status_code == 400
+    assert sorted(fault["path"] for fault in reply.json()["faults"]) == sorted(asked)
+    async with service.ledger.store.connection() as connection:
+        await prepare(connection, Suppressions())
+    assert (await service.client.get("/v1/suppressions", params={"cursor": "nonsense"})).status_code == 400
 
 
 @pytest.mark.parametrize(
