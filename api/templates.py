@@ -209,9 +209,8 @@ async def put_draft(request: Call, name: FromPath[str]) -> ShownTemplate:
 async def post_preview(request: Call, name: FromPath[str]) -> ShownPreview:
     Parameters.of_query(request.scope, known=()).done()
     wanted, templates = _preview_in(await request.body()), services_of(request).templates
-    known = await _found(templates.one(name))
-    drafted = known.draft.draft if known.draft is not None else templates.current(name)
-    version = wanted.version or drafted
+    latest = await _found(templates.latest(name))
+    version = wanted.version or latest
     sample = Sample(data=wanted.data, name=wanted.name) if wanted.data is not None else None
     vetted = await _found(templates.vet(name, version, sample))
     previews = [

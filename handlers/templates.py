@@ -73,6 +73,11 @@ class Templates:
         """Return the version that this release brings, empty when there is none."""
         return self._wording.shipped(name)
 
+    async def latest(self, name: str) -> str:
+        """Return the draft that lies there, else the version that is said. Raises NoSuchTemplateError."""
+        known = await self.one(name)
+        return known.draft.draft if known.draft is not None else self.current(name)
+
     def data_of(self, name: str) -> list[Mapping[str, Any]]:
         """Return the data that a template may use: one declaration for each kind of notification that it is for."""
         return [as_written(kind.data) for kind in self._kinds(name)]
@@ -91,15 +96,23 @@ class Templates:
         Raises NoSuchTemplateError.
         """
         self._known(name)
-        digest = await self._wording.keep(name, {**self._wording.shared, **files})
+        digest = await self._wording.keep(name, self.complete(files))
         return await self._wording.change(name, lambda state, now: template.draft(state, digest, _origin(now, by)))
 
+    def complete(self, files: Files) -> Files:
+        """Return files with the shared ones of this release, where they bring none of their own."""
+        return {**self._wording.shared, **files}
+
     async def vet(self, name: str, version: str, sample: Sample | None = None) -> Vetted:
-        """Examine a version or draft, and show it with made-up data or a sample: in a process that can be killed.
+        """Examine a version or draft, and show it with made-up data or a sample.
 
         Raises NoSuchTemplateError, NoSuchVersionError.
         """
-        files = await self.files(name, version)
+        return await self.examine(name, await self.files(name, version), sample)
+
+    async def examine(self, name: str, files: Files, sample: Sample | None = None) -> Vetted:
+        """Examine files that nobody has drafted yet, in a process that can be killed. Raises NoSuchTemplateError."""
+        self._known(name)
         shown = {} if sample is None else {"sample": sample.data, "sample_name": sample.name}
         drafts = self._catalogue.drafts(name, files)
         return together([await self._vetter.vet(msgspec.structs.replace(draft, **shown)) for draft in drafts])

@@ -5,7 +5,7 @@ Longer than other files because there are many, each of a few lines: what `--hel
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,10 +34,13 @@ from ops.reloading import aws_file
 from ops.roles import ROLES
 from ops.routes import reaching
 from ops.secrets import SCOPES, secrets_in
-from ops.settings import DOTENV, Settings, described, files, load, require
+from ops.settings import DOTENV, described, files, require
 from ops.template_commands import templates
+from ops.terminal import print_answer as _print
+from ops.terminal import settings_named as _settings
+from ops.terminal import with_parts as _with_parts
 from ops.verify import verify
-from ops.wiring import PROVIDERS, Parts, catalogue_of, parts, pauses_of, prices_of
+from ops.wiring import PROVIDERS, Parts, catalogue_of, pauses_of, prices_of
 from providers.pricing import describe as describe_prices
 from templates.catalogue import describe
 from templates.declarations import CatalogueError
@@ -110,11 +113,6 @@ def main(context: click.Context, settings_file: Path) -> None:
     if named and not settings_file.is_file():
         raise click.UsageError(f"there is no file {settings_file}")
     context.obj = settings_file
-
-
-def _settings() -> Settings:
-    """Read the settings from the environment and the file that was named."""
-    return load(dotenv=click.get_current_context().find_object(Path))
 
 
 def _files() -> dict[str, Path]:
@@ -530,29 +528,6 @@ def settings(*, as_json: bool) -> None:
     ]
     named = "Each may also be given as NAME_FILE, a file that holds the value; a secret is read again when it changes."
     _print(known, [*lines, named], as_json=as_json)
-
-
-def _with_parts(work: Callable[[Parts], Awaitable[T]]) -> T:
-    given = _settings()
-    require(given, ["read"])
-    configure("error")
-
-    async def run() -> T:
-        async with parts(given) as opened:
-            return await work(opened)
-
-    return asyncio.run(run())
-
-
-def _print(value: Any, lines: list[str], *, as_json: bool) -> None:
-    if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
-    else:
-        for line in lines:
-            click.echo(line)
-        if not lines:
-            # Beside the output, which stays empty for programs: a person would not know whether it had worked.
-            click.echo("nothing", err=True)
 
 
 def _key(text: str) -> bytes:
