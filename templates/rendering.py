@@ -55,7 +55,7 @@ _UNPRINTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 class RenderError(Exception):
     """What is to be said could not be made of its template and data. It ends as `render_failed`: mend, then resend.
 
-    `code` is `no_template`, `missing_data`, `unsafe_link`, `too_large`, `too_many_segments`, `empty` or
+    `code` is `no_template`, `missing_data`, `unsafe_link`, `too_large`, `too_many_segments`, `too_costly`, `empty` or
     `template_failed`; `detail` names file and line, never a value.
     """
 
@@ -216,6 +216,8 @@ def _fill(template: Template, context: dict[str, object]) -> str:
 def _code(error: Exception) -> str:
     if isinstance(error, UndefinedError):
         return "missing_data"
+    if isinstance(error, MemoryError | RecursionError):
+        return "too_costly"
     return "unsafe_link" if isinstance(error, UnsafeLinkError) else "template_failed"
 
 

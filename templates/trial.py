@@ -83,10 +83,12 @@ class Trial:
 
     def _failed(self, error: RenderError, locale: str) -> Finding:
         rule = error.code.replace("_", "-")
-        if place := _PLACE.fullmatch(error.detail):
-            return Finding(self._file(place[1]), int(place[2]), rule, "fails with data as they are declared")
-        if f"{locale}/{error.detail}" in self._files:
-            return Finding(f"{locale}/{error.detail}", 0, rule, "fails with data as they are declared")
+        place = _PLACE.fullmatch(error.detail)
+        file = self._file(place[1] if place else error.detail)
+        if not place and f"{locale}/{file}" in self._files:
+            file = f"{locale}/{file}"
+        if file in self._files:
+            return Finding(file, int(place[2]) if place else 0, rule, "fails with data as they are declared")
         return Finding("", 0, rule, f"{locale}: {error.detail}")
 
     def _file(self, path: str | None) -> str:

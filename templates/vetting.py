@@ -19,14 +19,14 @@ _ROOT = Path(__file__).parent.parent
 class Vetter:
     """Vets drafts, `at_once` of them at a time, each in a process of its own; the others wait in line."""
 
-    def __init__(self, *, at_once: int = 2) -> None:
+    def __init__(self, *, at_once: int = 1) -> None:
         self._places = asyncio.Semaphore(at_once)
 
     async def vet(self, draft: Draft) -> Vetted:
         """Compile a draft, look through it and try it: within 2 seconds where a core is free, whatever it says.
 
-        The process gets no environment, one second of processor time and half a gigabyte. It is gone when this
-        returns, also when the caller is cancelled.
+        The process gets no environment, one second of processor time and 128 MB. It is gone when this returns,
+        also when the caller is cancelled.
         """
         async with self._places:
             # Who is cancelled while it starts still ends what has started.

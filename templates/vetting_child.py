@@ -9,7 +9,8 @@ import msgspec
 from templates.drafts import Draft
 from templates.examining import examine
 
-MEMORY = 512 * 1024 * 1024
+# It takes 60 MB for the largest template of ours.
+MEMORY = 128 * 1024 * 1024
 # Seconds of processor time for the draft, after which the kernel ends the process; and for all, should that fail.
 PROCESSOR = 1.0
 PROCESSOR_AT_ALL = 5
