@@ -80,12 +80,26 @@ JOIN ledger.stored_events e ON e.originator_id = a.notification AND e.originator
 WHERE a.notification > %(after)b AND a.due_at <= now() AND e.notification_id <= %(head)b
 ORDER BY a.notification LIMIT %(limit)b
 """
-# How much is due and in hand, and for how long the oldest has been due.
+# How much is due, up to so many, for how long the oldest of them has been, and how much is in hand: by the indexes
+# alone, for it is asked every few seconds of an agenda that may hold millions.
 _DEPTH = """
-SELECT channel, lane, count(*) FILTER (WHERE claimable_at <= now()), count(*),
-       count(*) FILTER (WHERE lease_until > now()),
-       coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE claimable_at <= now())), 0)::float8
-FROM ledger.agenda GROUP BY channel, lane
+SELECT channel, lane, ready.due, ready.oldest, in_hand.claimed
+FROM unnest(%(channels)b::text[]) AS channel CROSS JOIN unnest(%(lanes)b::text[]) AS lane
+CROSS JOIN LATERAL (
+    SELECT count(*) AS due, coalesce(extract(epoch FROM now() - min(due_at)), 0)::float8 AS oldest FROM (
+        SELECT a.due_at FROM ledger.agenda a
+        WHERE a.channel = channel.channel AND a.lane = lane.lane AND a.claimable_at <= now()
+        ORDER BY a.claimable_at LIMIT %(most)b
+    ) AS first
+) AS ready
+CROSS JOIN LATERAL (
+    SELECT count(*) AS claimed FROM ledger.agenda a
+    WHERE a.channel = channel.channel AND a.lane = lane.lane AND a.claims > 0 AND a.lease_until > now()
+) AS in_hand
+"""
+# Everything, and what is due of it: half a second for a million rows.
+_SIZE = """
+SELECT channel, lane, count(*), count(*) FILTER (WHERE claimable_at <= now()) FROM ledger.agenda GROUP BY channel, lane
 """
 # Doubts that wait for a person: their window is over, and they are due only when nobody will have decided.
 _HELD = """
@@ -97,6 +111,7 @@ WHERE a.due_at > now() AND e.topic = 'notification.attempt_in_doubt'
 ORDER BY since, a.notification LIMIT %(limit)b
 """
 _LANES = arrays.Texts([lane.value for lane in Lane])
+_CHANNELS = arrays.Texts([channel.value for channel in Channel])
 
 
 class WaitsFor(StrEnum):
@@ -142,14 +157,25 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Depth(msgspec.Struct, frozen=True):
-    """What one channel and lane holds; `claimed` is in somebody's hands, `oldest_due` is in seconds."""
+    """What one channel and lane has to do; `claimed` is in somebody's hands, `oldest_due` is in seconds.
+
+    `due` counts those that were due first, up to a limit; `oldest_due` is the oldest of them.
+    """
 
     channel: str
     lane: str
     due: int
-    waiting: int
-    claimed: int
     oldest_due: float
+    claimed: int
+
+
+class Size(msgspec.Struct, frozen=True):
+    """How many rows one channel and lane has, and how many of them are due."""
+
+    channel: str
+    lane: str
+    rows: int
+    due: int
 
 
 async def claim(
@@ -253,9 +279,15 @@ async def due_before(connection: AsyncConnection[Any], *, after: UUID, head: int
     return [stream for (stream,) in await (await connection.execute(_DUE_BEFORE, given, binary=True)).fetchall()]
 
 
-async def depth(connection: AsyncConnection[Any]) -> list[Depth]:
-    """Count the agenda by channel and lane."""
-    return [Depth(*row) for row in await (await connection.execute(_DEPTH, binary=True)).fetchall()]
+async def depth(connection: AsyncConnection[Any], *, most: int) -> list[Depth]:
+    """Look at what is due by channel and lane, at so many of each."""
+    given = {"channels": _CHANNELS, "lanes": _LANES, "most": most}
+    return [Depth(*row) for row in await (await connection.execute(_DEPTH, given, binary=True)).fetchall()]
+
+
+async def sizes(connection: AsyncConnection[Any]) -> list[Size]:
+    """Count the whole agenda by channel and lane, where there is anything."""
+    return [Size(*row) for row in await (await connection.execute(_SIZE, binary=True)).fetchall()]
 
 
 async def held(connection: AsyncConnection[Any], *, limit: int) -> list[Held]:

@@ -4,9 +4,11 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
+from psycopg import AsyncConnection
 
 from handlers.publish import OUTBOX
 from handlers.spending import Cap, day_of
@@ -26,8 +28,10 @@ WHERE NOT EXISTS (
                               AND inhrelid = to_regclass('ledger.stored_events' || suffix)
 )
 """
-# What is held waits for hours; to find it, all that is scheduled must be looked at.
-_HELD_COUNTED, _HELD_EVERY = 1_000, timedelta(minutes=1)
+# What is held waits for hours; to find it, or to count all, the whole agenda must be looked at.
+_HELD_COUNTED, _COUNTED_EVERY = 1_000, timedelta(minutes=1)
+# Of one channel and lane, so many that are due are counted each time.
+_DUE_COUNTED = 1_000
 _EVERY = timedelta(seconds=5)
 # The share of a daily cap at which somebody should hear of it.
 _NEAR = 0.8
@@ -50,10 +54,18 @@ class Gauges:
         self._views = views
         self._caps = caps
         self._near: set[tuple[datetime, str]] = set()
-        self._count_held_at = 0.0
+        self._count_at = 0.0
+        self._due_then: dict[tuple[str, str], int] = {}
         lanes = ("channel", "lane")
-        self._due = Gauge("notification_agenda_due", "Rows that can be claimed now.", lanes, registry=registry)
-        self._rows = Gauge("notification_agenda_rows", "All rows of the agenda.", lanes, registry=registry)
+        self._due = Gauge(
+            "notification_agenda_due",
+            "Rows that can be claimed now; more than 1,000 are counted once a minute.",
+            lanes,
+            registry=registry,
+        )
+        self._rows = Gauge(
+            "notification_agenda_rows", "All rows of the agenda, counted once a minute.", lanes, registry=registry
+        )
         self._oldest = Gauge(
             "notification_agenda_oldest_due_seconds", "How long the oldest has been due.", lanes, registry=registry
         )
@@ -122,11 +134,11 @@ class Gauges:
     async def refresh(self) -> None:
         """Read everything once."""
         async with self._ledger.store.connection() as connection:
-            depths = await agenda.depth(connection)
+            if time.monotonic() >= self._count_at:
+                self._count_at = time.monotonic() + _COUNTED_EVERY.total_seconds()
+                await self._count_all(connection)
+            depths = await agenda.depth(connection, most=_DUE_COUNTED)
             lags = [(view.name, await follower.lag(connection, view)) for view in self._views]
-            if time.monotonic() >= self._count_held_at:
-                self._count_held_at = time.monotonic() + _HELD_EVERY.total_seconds()
-                self._held.set(len(await agenda.held(connection, limit=_HELD_COUNTED)))
             providers = await limits.states(connection)
             outbox = await follower.lag(connection, OUTBOX)
             ((weeks,),) = await (await connection.execute(_WEEKS_AHEAD)).fetchall()
@@ -134,11 +146,9 @@ class Gauges:
         for provider in providers:
             self._breaker.labels(provider.provider).set(provider.tripped)
             self._shut.labels(provider.provider).set(provider.shut_for)
-        for gauge in (self._due, self._rows, self._claimed, self._oldest):
-            gauge.clear()
         for depth in depths:
-            self._due.labels(depth.channel, depth.lane).set(depth.due)
-            self._rows.labels(depth.channel, depth.lane).set(depth.waiting)
+            due = self._due_then.get((depth.channel, depth.lane), 0) if depth.due == _DUE_COUNTED else 0
+            self._due.labels(depth.channel, depth.lane).set(max(depth.due, due))
             self._claimed.labels(depth.channel, depth.lane).set(depth.claimed)
             self._oldest.labels(depth.channel, depth.lane).set(depth.oldest_due)
         self._paused.clear()
@@ -155,6 +165,14 @@ class Gauges:
         self._dead.set(await self._set_aside.waiting())
         self._unmatched.set(await self._set_aside.unmatched())
         self._refreshed.set_to_current_time()
+
+    async def _count_all(self, connection: AsyncConnection[Any]) -> None:
+        self._held.set(len(await agenda.held(connection, limit=_HELD_COUNTED)))
+        self._rows.clear()
+        self._due_then.clear()
+        for size in await agenda.sizes(connection):
+            self._rows.labels(size.channel, size.lane).set(size.rows)
+            self._due_then[size.channel, size.lane] = size.due
 
     async def _refresh_spending(self) -> None:
         today = day_of(await self._ledger.store.now())

@@ -151,3 +151,32 @@ async def test_it_is_seen_when_the_gauges_were_last_right(ledger: Ledger, databa
     with pytest.raises(psycopg.errors.UndefinedTable):
         await gauges.refresh()
     assert registry.get_sample_value(REFRESHED) == before
+
+
+async def test_what_is_due_is_counted_each_time_up_to_a_limit_and_beyond_it_once_a_minute(
+    ledger: Ledger, database: Database
+):
+    gauges = Gauges(registry := CollectorRegistry(), ledger, set_aside_in(ledger.store), NotificationLog())
+    due = (
+        "INSERT INTO ledger.agenda (notification, channel, lane, due_at, version) "
+        "SELECT gen_random_uuid(), 'email', 'normal', now() + %s * interval '1 s', 1 FROM generate_series(1, %s)"
+    )
+
+    async def told() -> tuple[float | None, float | None, float | None]:
+        await gauges.refresh()
+        labels = {"channel": "email", "lane": "normal"}
+        names = ("agenda_due", "agenda_rows", "agenda_claimed")
+        due, waiting, claimed = (registry.get_sample_value(f"notification_{name}", labels) for name in names)
+        return due, waiting, claimed
+
+    assert await told() == (0, None, 0)
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(due, (-60, 900))
+        assert await told() == (900, None, 0)
+        connection.execute(due, (-60, 300))
+        assert await told() == (1000, None, 0)
+        connection.execute(due, (3600, 50))
+        gauges._count_at = 0
+        assert await told() == (1200, 1250, 0)
+        connection.execute("DELETE FROM ledger.agenda WHERE due_at < now()")
+        assert await told() == (0, 1250, 0)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from ledger import agenda
-from ledger.agenda import Claim, Depth, WaitsFor
+from ledger.agenda import Claim, Depth, Size, WaitsFor
 from ledger.decision import AgendaRow
 from ledger.notification import Due
 from ledger.store import Encoded, Store, connect
@@ -154,14 +154,36 @@ async def test_it_says_how_long_until_something_can_be_claimed(store: Store, app
 
 
 async def test_its_depth_tells_what_is_due_and_what_waits(store: Store, application: Connection):
-    assert await agenda.depth(application) == []
+    async def depth(channel: Channel, lane: Lane, *, most: int = 10) -> Depth:
+        found = await agenda.depth(application, most=most)
+        assert len(found) == len(Channel) * len(Lane)
+        return next(one for one in found if (one.channel, one.lane) == (channel.value, lane.value))
+
+    assert {one.due for one in await agenda.depth(application, most=10)} == {0}
+    assert await agenda.sizes(application) == []
     await make_due(store, 2, seconds=-100)
     await make_due(store, seconds=60)
     await make_due(store, channel=Channel.SMS, lane=Lane.URGENT, seconds=60)
-    email, sms = sorted(await agenda.depth(application), key=lambda depth: depth.channel)
-    assert sms == Depth("sms", "urgent", 0, 1, 0, 0.0)
-    assert (email.channel, email.lane, email.due, email.waiting) == ("email", "normal", 2, 3)
+    assert await depth(Channel.SMS, Lane.URGENT) == Depth("sms", "urgent", 0, 0.0, 0)
+    email = await depth(Channel.EMAIL, Lane.NORMAL)
+    assert (email.due, email.claimed) == (2, 0)
     assert 99 < email.oldest_due < 160
+    limited = await depth(Channel.EMAIL, Lane.NORMAL, most=1)
+    assert (limited.due, limited.oldest_due > 99) == (1, True)
+    sizes = sorted(await agenda.sizes(application), key=lambda size: size.channel)
+    assert sizes == [Size("email", "normal", 3, 2), Size("sms", "urgent", 1, 0)]
     await claimed(application, limit=1)
-    (email,) = [depth for depth in await agenda.depth(application) if depth.channel == "email"]
+    email = await depth(Channel.EMAIL, Lane.NORMAL)
     assert (email.due, email.claimed) == (1, 1)
+
+
+async def test_how_deep_it_is_is_found_by_the_indexes_however_long_it_is(store: Store, application: Connection):
+    await make_due(store, 3)
+    for setting in ("enable_seqscan", "enable_bitmapscan", "enable_sort"):
+        await application.execute(f"SET {setting} = off".encode())
+    given = {"channels": agenda._CHANNELS, "lanes": agenda._LANES, "most": 10}
+    plan = await application.execute(f"EXPLAIN {agenda._DEPTH}".encode(), given)
+    told = "\n".join([line for (line,) in await plan.fetchall()])
+    assert "Index Scan using agenda_claimable" in told
+    assert "Index Scan using agenda_claimed" in told
+    assert "Seq Scan" not in told
