@@ -38,6 +38,7 @@ TOKEN, BEARER = "twiliocanary", "bearercanary"
 ADDRESS = f"{{}}+{NAME}@sandbox.example"
 # A person's own id is hashed in logs; services know it, and are told it.
 USER, CORRELATION = "usercanary", "corrcanary@sandbox.example"
+PERSON = f"/v1/recipients/{USER}"
 KINDS = ("success", "bounce", "soft-bounce", "complaint", "timeout", "throttled", "refused")
 PEOPLE = (NAME, WORDS, FID, NUMBER[1:], NUMBER[3:], BEARER)
 SECRETS = (TOKEN, APPLICATION_PASSWORD, SHARED["KEY_ENCRYPTION_KEY"], "BEGIN PRIVATE KEY")
@@ -152,14 +153,17 @@ def link() -> str:
 
 
 def about_people() -> list[Message]:
-    def about(message_type: str, **payload: str) -> Message:
+    now = datetime.now(UTC).isoformat()
+
+    def about(message_type: str, **payload: Any) -> Message:
         envelope = {"messageId": str(uuid4()), "messageType": message_type, "sourceService": "UserService"}
-        return {**envelope, "timestamp": datetime.now(UTC).isoformat(), "payload": {"userId": USER, **payload}}
+        return {**envelope, "timestamp": now, "payload": {"userId": USER, **payload}}
 
     return [
         about("UserContactChangedEvent", emailAddress=ADDRESS.format("success"), phoneNumber=NUMBER, firstName=NAME),
         about("DeviceRegisteredEvent", fid=f"phone-{FID}", platform="ios"),
         about("DeviceRegisteredEvent", fid=f"unregistered-{FID}", platform="android"),
+        about("UserPreferencesChangedEvent", consents=[{"purpose": "offers", "granted": False, "at": now}]),
     ]
 
 
@@ -177,6 +181,7 @@ def bad() -> list[bytes]:
 async def refused_requests(running: Running) -> list[httpx.Response]:
     """Ask for what is not given, each time with what must not come back."""
     reader, writer = running.as_("notifications:read"), running.as_("notifications:write")
+    keeper = running.as_("recipients:write")
     async with httpx.AsyncClient(base_url=running.url, timeout=60) as client:
         conflicting = message("OrderShippedEvent", firstName=NAME, userEmail=ADDRESS.format("success"))
         await client.post("/v1/messages", json=conflicting, headers=writer)
@@ -191,6 +196,7 @@ async def refused_requests(running: Running) -> list[httpx.Response]:
             await client.post("/callbacks/ses", content=f"{NAME} {WORDS}"),
             await client.post(f"/callbacks/twilio?To={NUMBER[1:]}", headers={"X-Twilio-Signature": BEARER}),
             await client.post(f"/v1/receipts/{BEARER}", json={"kind": NAME}),
+            await client.patch(f"{PERSON}/preferences", json={ADDRESS: WORDS, "consents": [NAME]}, headers=keeper),
         ]
 
 
@@ -203,6 +209,8 @@ async def shown(running: Running) -> list[httpx.Response]:
         ids = [one["id"] for one in listed.json()["notifications"]]
         single = [await client.get(f"/v1/notifications/{one}", headers=reader) for one in ids]
         single += [await client.get(f"/v1/notifications/{one}/history", headers=reader) for one in ids]
+        single += [await client.get(f"{PERSON}{part}", headers=reader) for part in ("", "/preferences", "/history")]
+        assert {reply.status_code for reply in single} == {200}
         await client.get(f"/v1/notifications/{ids[0]}", headers=running.as_("notifications:read", "pii:read"))
         return [found, listed, *single]
 
