@@ -96,6 +96,6 @@ class KeyUnavailableError(LedgerError):
 
 
 class KeyMissingError(KeyUnavailableError):
-    """A person's data key is not there, and nobody has erased that person. Bring the row of recipient_key back from
-    a backup; what is sealed under it waits.
+    """A person's data key is not there, or a newer one is, and nobody has erased that person. Bring the row of
+    recipient_key back from a backup; what is sealed under it waits.
     """

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 
 from handlers.publish import OUTBOX
 from handlers.spending import Cap, day_of
-from ledger import agenda, follower
+from ledger import agenda, erasure, follower
 from ledger.follower import View
 from ledger.ledger import Ledger
 from ledger.set_aside import SetAside
@@ -48,11 +48,13 @@ class Gauges:
         set_aside: SetAside,
         *views: View,
         caps: Sequence[Cap] = (),
+        has_archive: bool = False,
     ) -> None:
         self._ledger = ledger
         self._set_aside = set_aside
         self._views = views
         self._caps = caps
+        self._has_archive = has_archive
         self._near: set[tuple[datetime, str]] = set()
         self._count_at = 0.0
         self._due_then: dict[tuple[str, str], int] = {}
@@ -111,6 +113,11 @@ class Gauges:
             ("channel", "country"),
             registry=registry,
         )
+        self._erasures = Gauge(
+            "notification_erasures_not_copied_seconds",
+            "Age of the oldest erasure that the list beside the archive does not name; 0 without one, or an archive.",
+            registry=registry,
+        )
         self._refreshed = Gauge(
             "notification_gauges_refreshed_timestamp_seconds",
             "When the gauges that are read from the database were last right.",
@@ -141,6 +148,8 @@ class Gauges:
             lags = [(view.name, await follower.lag(connection, view)) for view in self._views]
             providers = await limits.states(connection)
             outbox = await follower.lag(connection, OUTBOX)
+            if self._has_archive:
+                self._erasures.set((await erasure.not_copied(connection))[1])
             ((weeks,),) = await (await connection.execute(_WEEKS_AHEAD)).fetchall()
         self._weeks.set(weeks)
         for provider in providers:

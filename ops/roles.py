@@ -184,7 +184,14 @@ class Roles:
         more = jobs_of(given.settings, store, given.archive, given.metrics, now=lambda: renewed.settings)
         maintain = Maintain(given.ledger, given.receive, given.set_aside, given.metrics, more=more)
         views = (NotificationLog(), Suppressions())
-        gauges = Gauges(given.registry, given.ledger, given.set_aside, *views, caps=given.settings.caps())
+        gauges = Gauges(
+            given.registry,
+            given.ledger,
+            given.set_aside,
+            *views,
+            caps=given.settings.caps(),
+            has_archive=bool(given.settings.archive_url),
+        )
         maintain.start()
         task = self._watch(gauges.run(), "gauges")
         try:

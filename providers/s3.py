@@ -22,7 +22,8 @@ _CONFIG = AioConfig(
 
 
 class Bucket:
-    """The shelf (ledger.archive.Shelf) below a prefix of a bucket. Its rights are PutObject and GetObject there.
+    """The shelf (ledger.archive.Shelf) below a prefix of a bucket. Its rights are PutObject and GetObject there, and
+    ListBucket: without it S3 refuses what is absent.
 
     Credentials are those that the SDK finds (environment, container, instance).
     """

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
+from psycopg import AsyncConnection
 
 from handlers.deliver import Deliver
 from handlers.erasures import (
@@ -35,6 +37,7 @@ from ledger.recipient import stream_of
 from ledger.set_aside import Refusal
 from ledger.status import Status
 from ledger.values import REDACTED, Channel, Fallback, Personal
+from ops.gauges import Gauges
 from providers.directory import Directory
 from providers.fakes.ses import FakeSes
 from tests.acceptance.taking import take_in
@@ -64,6 +67,12 @@ ERASED = "SELECT count(*) FROM ledger.stored_events WHERE topic = 'recipient.era
 KEYED = "SELECT recipient FROM ledger.recipient_key ORDER BY 1"
 ADA, PHONE = "ada@sandbox.example", "+447400990457"
 LETTER = {"by": "test", "reason": "asked by letter"}
+
+
+@pytest.fixture
+async def owner(database: Database) -> AsyncIterator[Connection]:
+    async with await AsyncConnection.connect(database.owner_url, autocommit=True) as connection:
+        yield connection
 
 
 def shipped(user: str = "ada", address: str = ADA) -> dict[str, Any]:
@@ -135,6 +144,17 @@ async def test_a_key_that_is_lost_long_after_an_erasure_is_not_taken_for_it(
     await ledger.append(Decision(facts=(NewFact(stream_of(IDENTITY, "ada"), 1, erased),)))
     stream = await lives.begin(ledger, recipient="user:ada", user_id="ada")
     await application.execute("DELETE FROM ledger.recipient_key")
+    async with deliverer(ledger, fake) as deliver:
+        with pytest.raises(KeyMissingError):
+            await handle(deliver, await read(ledger, stream))
+
+
+async def test_what_a_newer_key_does_not_open_waits_unless_its_person_was_erased(
+    ledger: Ledger, fake: FakeSes, application: Connection
+):
+    stream = await lives.begin(ledger, recipient="user:ada", user_id="ada")
+    await application.execute("DELETE FROM ledger.recipient_key")
+    await lives.begin(ledger, recipient="user:ada", user_id="ada")
     async with deliverer(ledger, fake) as deliver:
         with pytest.raises(KeyMissingError):
             await handle(deliver, await read(ledger, stream))
@@ -333,6 +353,29 @@ async def test_a_list_that_cannot_be_read_is_not_written_over(ledger: Ledger, ap
     with pytest.raises(ArchiveUnavailableError):
         await copy_list(ledger.store, Directory(tmp_path))
     assert ((tmp_path / LIST).read_text(), (await erasure.not_copied(application))[0]) == ("[{", 1)
+
+
+@pytest.mark.parametrize("has_archive", ["with an archive", "without"])
+async def test_how_long_the_list_lacks_somebody_is_told_where_there_is_a_list(
+    ledger: Ledger, application: Connection, owner: Connection, tmp_path: Path, has_archive: str
+):
+    is_kept = has_archive == "with an archive"
+    registry = CollectorRegistry()
+    gauges = Gauges(registry, ledger, set_aside_in(ledger.store), has_archive=is_kept)
+
+    async def told() -> float | None:
+        await gauges.refresh()
+        return registry.get_sample_value("notification_erasures_not_copied_seconds")
+
+    assert await told() == 0
+    await lives.begin(ledger, recipient="user:ada", user_id="ada")
+    await erase(ledger)
+    await owner.execute("UPDATE ledger.erasure SET erased_at = erased_at - interval '2 hours'")
+    age = await told()
+    assert age is not None
+    assert (age > 7_000) == is_kept
+    await copy_list(ledger.store, Directory(tmp_path))
+    assert await told() == 0
 
 
 def test_of_each_person_the_last_erasure_is_listed():
