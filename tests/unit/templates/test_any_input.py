@@ -47,13 +47,14 @@ values = st.recursive(
 
 
 def answer(text: bytes) -> str:
-    """Return the text of the error, empty when there is none; what is wanted is rendered as well."""
+    """Return the text of the error, empty when there is none; what is wanted is rendered as well, in both languages."""
     try:
         _, found = CATALOGUE.read(text, now=NOW, channels=set(Channel))
     except (MessageRejectedError, UnknownMessageError) as error:
         return str(error)
     for wanted in found:
-        RENDERER.render(wanted.template, wanted.channel, locale=wanted.locale, personal=wanted.personal)
+        for locale in (wanted.locale, "fr"):
+            RENDERER.render(wanted.template, wanted.channel, locale=locale, personal=wanted.personal)
     return ""
 
 

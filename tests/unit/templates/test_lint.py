@@ -2,14 +2,11 @@ from typing import Any
 
 import pytest
 
-from templates.catalogue import load
 from templates.drafts import Draft
-from templates.entries import Kind
 from templates.examining import examine
 from templates.rules import FAULTS, WARNINGS
-from tests.unit.templates.drafts import draft, shipped
+from tests.unit.templates.drafts import draft
 
-KINDS = load().kinds
 TEXT = "en/body.txt"
 
 
@@ -19,15 +16,6 @@ def faults(given: Draft) -> list[str]:
 
 def warnings(given: Draft) -> list[str]:
     return [str(warning) for warning in examine(given).warnings]
-
-
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_ours_are_in_order_in_every_language(kind: Kind):
-    vetted = examine(shipped(kind))
-    assert (vetted.faults, vetted.warnings) == ([], [])
-    assert {(one.channel, one.locale) for one in vetted.previews} == {
-        (channel, locale) for channel in kind.every_channel for locale in ("en", "fr")
-    }
 
 
 def test_a_draft_in_order_has_nothing_to_be_said_of_it():

@@ -97,13 +97,15 @@ def test_marketing_alone_needs_consent_is_capped_and_keeps_quiet_hours(catalogue
         assert found == (bound if is_marketing else (None, None, False))
 
 
+@pytest.mark.parametrize("locale", ["en", "fr"])
 @pytest.mark.parametrize("message_type", NAMED)
-def test_a_message_is_said_to_each_in_the_words_of_its_channel(
-    catalogue: Catalogue, renderer: Renderer, message_type: str
+def test_a_message_is_said_to_each_in_the_words_of_its_channel_and_language(
+    catalogue: Catalogue, renderer: Renderer, message_type: str, locale: str
 ):
     for wanted in wanted_by(catalogue, message_type):
-        rendered = renderer.render(wanted.template, wanted.channel, locale=wanted.locale, personal=wanted.personal)
+        rendered = renderer.render(wanted.template, wanted.channel, locale=locale, personal=wanted.personal)
         assert type(rendered.content) is CONTENT_OF[wanted.channel]
+        assert rendered.locale == locale
         assert rendered.template_version == wanted.template_version
 
 

@@ -1,8 +1,12 @@
 import asyncio
 import resource
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from templates.catalogue import load
@@ -51,6 +55,14 @@ async def test_a_bomb_is_refused_and_takes_a_second_at_most(bomb: str):
     # The kernel looks at the clock some times a second.
     assert spent() - before < 2
     assert children() <= others
+
+
+def test_the_kernel_ends_what_computes_for_ever():
+    written = msgspec.json.encode(draft({"en/body.txt": BOMBS["loops"]}))
+    command = [sys.executable, "-m", "templates.vetting_child"]
+    done = subprocess.run(command, input=written, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGPROF
+    assert done.stdout == b'"en, email"\n'
 
 
 async def test_the_event_loop_goes_on_while_a_bomb_burns():
