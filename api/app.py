@@ -22,6 +22,7 @@ from api import (
     search,
     suppressions,
     templates,
+    test_sends,
     unsubscribe,
 )
 from api.auth import Guard, check_all_declared
@@ -71,6 +72,7 @@ ROUTES = (
     templates.post_preview,
     templates.post_publish,
     templates.post_rollback,
+    test_sends.post_test_send,
     pauses.list_pauses,
     pauses.post_pause,
     pauses.post_resume,

@@ -67,6 +67,7 @@ _TAKEN = (
     schemas.Publication,
     schemas.Rollback,
     schemas.Comparison,
+    schemas.TestSend,
     Problem,
 )
 

@@ -66,7 +66,7 @@ async def post_message(request: Call) -> Response[Accepted]:
 async def post_notification(request: Call) -> Response[Accepted]:
     services = services_of(request)
     result = await services.take_in.request(
-        await request.body(), caller=request.user.subject, idempotency_key=_idempotency_key(request)
+        await request.body(), caller=request.user.subject, idempotency_key=idempotency_key(request)
     )
     return await answer(services, result)
 
@@ -107,7 +107,8 @@ async def _standing(ledger: Ledger, taken: TakenIn) -> list[Standing]:
     ]
 
 
-def _idempotency_key(request: Call) -> str | None:
+def idempotency_key(request: Call) -> str | None:
+    """Return the key by which a request is taken in once, None where it names none."""
     key = request.headers.get(IDEMPOTENCY_KEY)
     if key is not None and not is_identifier(key):
         raise malformed(Fault(IDEMPOTENCY_KEY, "must be 1 to 200 printable characters"))

@@ -273,3 +273,17 @@ class AddressErasure(Struct, kw_only=True):
 
     reason: Annotated[Identifier, Meta(description="Kept, so it names nobody.", examples=["asked for by letter"])]
     addresses: Annotated[list[str], Meta(min_length=1, max_length=100, examples=[["ada@example.com"]])]
+
+
+class TestSend(Struct, kw_only=True):
+    """A template that is to be tried on one address, as a real notification of the type `test_send`."""
+
+    template: Annotated[Identifier, Meta(examples=["order_shipped"])]
+    channel: Literal["email", "sms"]
+    address: Annotated[str, Meta(description="One of TEST_RECIPIENTS.", examples=["ada@shop.example"])]
+    version: Annotated[Identifier, Meta(description="A version or draft; absent = the draft, else what is said.")] | (
+        None
+    ) = None
+    locale: Annotated[str, Meta(description="Absent = the catalogue's.", examples=["fr"])] | None = None
+    name: Annotated[Identifier, Meta(description="Of the person; only with data.")] | None = None
+    data: Annotated[dict[str, Any], Meta(description="Absent = made-up data.")] | None = None

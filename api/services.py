@@ -15,10 +15,12 @@ from handlers.metrics import Metrics
 from handlers.pauses import Pauses
 from handlers.receive import Receive
 from handlers.templates import Templates
+from handlers.test_sends import SendTest
 from handlers.waiting import Reaching
 from ledger.archive import Archive
 from ledger.keys import Keys
 from ledger.ledger import Ledger
+from ledger.policy import AllowList
 from ledger.reads import Reads
 from ledger.set_aside import SetAside
 from providers.contract import Callbacks, Receipts, Replies
@@ -44,6 +46,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     receive: Receive
     pauses: Pauses
     templates: Templates
+    send_test: SendTest
+    test_recipients: AllowList
     reach: Reaching
     ses: Callbacks
     twilio: Callbacks

@@ -106,6 +106,30 @@ class TakeIn:
             return exc
         return (await self._take([asked]))[0]
 
+    async def exactly(
+        self, wanted: Wanted, *, source: str, caller: str, parts: tuple[str, ...], body_hash: bytes
+    ) -> Result:
+        """Take in one notification just as it is, in the very words that it names; once for the same `parts`.
+
+        Raises as `messages`.
+        """
+        asked = _Asked(
+            source=Source(source=source),
+            message_type=wanted.type,
+            counted_as=wanted.type,
+            parts=parts,
+            body_hash=body_hash,
+            resolve=lambda: [wanted],
+            by=f"api:{caller}",
+        )
+        return (await self._take([asked]))[0]
+
+    def _pinned(self, asks: list[Wanted] | News) -> list[Wanted] | News:
+        """Pin what is asked for to the words that are said now."""
+        if self._wording is None or not isinstance(asks, list):
+            return asks
+        return [self._wording.pinned(wanted) for wanted in asks]
+
     def _read(self, body: bytes, by: str) -> "_Asked | MessageRejectedError | UnknownMessageError":
         now = self._ledger.clock.now()
         try:
@@ -122,7 +146,7 @@ class TakeIn:
             counted_as=envelope.message_type if envelope.message_type in self._catalogue.types else UNKNOWN,
             parts=("message", envelope.source, envelope.message_id),
             body_hash=envelope.body_hash,
-            resolve=lambda: self._catalogue.asks(envelope, channels=self._channels),
+            resolve=lambda: self._pinned(self._catalogue.asks(envelope, channels=self._channels)),
             by=by,
         )
 
@@ -137,7 +161,7 @@ class TakeIn:
             counted_as=request.type if request.type in self._catalogue.kinds else UNKNOWN,
             parts=("request", caller, idempotency_key or str(uuid4())),
             body_hash=request.body_hash,
-            resolve=lambda: self._catalogue.direct(request, channels=self._channels),
+            resolve=lambda: self._pinned(self._catalogue.direct(request, channels=self._channels)),
             by=f"api:{caller}",
             once=idempotency_key is not None,
         )
@@ -244,7 +268,7 @@ class TakeIn:
     def _requested(self, wanted: Wanted, source: Source, origin: Origin) -> notification.Facts:
         identity, address = self._ledger.identity, wanted.personal.address
         return notification.request(
-            self._wording.pinned(wanted) if self._wording else wanted,
+            wanted,
             source,
             origin,
             recipient=identity.recipient(wanted.recipient, address),

@@ -99,6 +99,10 @@ class Templates:
         digest = await self._wording.keep(name, self.complete(files))
         return await self._wording.change(name, lambda state, now: template.draft(state, digest, _origin(now, by)))
 
+    async def keep(self, name: str, files: Files) -> str:
+        """Keep files for good, so that a notification can be said by them; returns their digest."""
+        return await self._wording.keep(name, files)
+
     def complete(self, files: Files) -> Files:
         """Return files with the shared ones of this release, where they bring none of their own."""
         return {**self._wording.shared, **files}

@@ -36,7 +36,7 @@ from ops.routes import open_route, reaching, renew_by
 from ops.serving import serving
 from ops.settings import Settings
 from ops.vitals import show_vitals
-from ops.wiring import Parts, pauses_of, prices_of, renderer_of, templates_of
+from ops.wiring import Parts, pauses_of, prices_of, renderer_of, send_test_of, templates_of
 from projections.notification_log import NotificationLog
 from projections.suppressions import Suppressions
 from providers.fcm_receipts import FcmReceipts
@@ -219,6 +219,7 @@ class Roles:
             twilio = TwilioCallbacks(public_url=settings.public_url, secrets=settings.twilio_callback_secrets())
             for name in ("twilio_auth_token", "twilio_shared_key"):
                 given.reloading.on(name, lambda now: twilio.use_secrets(now.twilio_callback_secrets()))
+            templates = templates_of(given)
             services = Services(
                 ledger=given.ledger,
                 archive=given.archive,
@@ -230,7 +231,9 @@ class Roles:
                 schemas=message_schemas(given.catalogue, channels=settings.served()),
                 receive=given.receive,
                 pauses=pauses_of(given),
-                templates=templates_of(given),
+                templates=templates,
+                send_test=send_test_of(given, templates),
+                test_recipients=AllowList(settings.testers()),
                 reach=reaching(settings, given.ledger),
                 ses=SesCallbacks(verifier),
                 twilio=twilio,

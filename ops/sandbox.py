@@ -133,6 +133,7 @@ def _settings(
         "KEY_ENCRYPTION_KEY": secrets.key_encryption_key,
         "INSTALLATION": "sandbox",
         "RECIPIENT_ALLOW_LIST": "*",
+        "TEST_RECIPIENTS": "*",
         "AWS_REGION": "eu-west-1",
         "SES_TOPIC_ARNS": TOPIC,
         "CHANNELS": "email,sms,push",

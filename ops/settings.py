@@ -62,6 +62,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Others end as suppressed."
         ),
     ] = ""
+    test_recipients: Annotated[
+        str,
+        Meta(
+            description="Who a template may be tried on (`POST /v1/test-sends`): addresses, phone numbers and domains, "
+            "separated by commas; `*` = everyone. Empty: nobody."
+        ),
+    ] = ""
     key_encryption_key: Annotated[
         str,
         Meta(
@@ -251,6 +258,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def allow_list(self) -> frozenset[str]:
         """Return RECIPIENT_ALLOW_LIST as a set."""
         return frozenset(entry.lower() for entry in _listed(self.recipient_allow_list))
+
+    def testers(self) -> frozenset[str]:
+        """Return TEST_RECIPIENTS as a set."""
+        return frozenset(entry.lower() for entry in _listed(self.test_recipients))
 
     def twilio_auth_tokens(self) -> list[str]:
         """Return TWILIO_AUTH_TOKEN as a list, the one that calls use first."""

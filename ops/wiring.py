@@ -18,6 +18,7 @@ from handlers.pauses import Pauses
 from handlers.receive import Receive
 from handlers.spending import faults_of
 from handlers.templates import Templates
+from handlers.test_sends import SendTest
 from handlers.wording import Wording
 from ledger.archive import Archive
 from ledger.keys import Identity, KeyEncryption, Keys
@@ -184,3 +185,7 @@ def pauses_of(given: Parts) -> Pauses:
 
 def templates_of(given: Parts) -> Templates:
     return Templates(given.wording, given.catalogue, Vetter())
+
+
+def send_test_of(given: Parts, templates: Templates) -> SendTest:
+    return SendTest(templates, given.take_in, given.catalogue)

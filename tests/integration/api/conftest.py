@@ -25,10 +25,12 @@ from handlers.metrics import Metrics
 from handlers.pauses import Pauses
 from handlers.receive import Receive
 from handlers.templates import Templates
+from handlers.test_sends import SendTest
 from handlers.wording import Wording
 from ledger.archive import Archive
 from ledger.keys import Identity, KeyEncryption, Keys
 from ledger.ledger import Ledger
+from ledger.policy import AllowList
 from ledger.reads import Reads
 from ledger.set_aside import SetAside
 from ledger.signals import Signals
@@ -119,6 +121,7 @@ async def services(
         set_aside, metrics = SetAside(store, keys, identity), Metrics(CollectorRegistry())
         wording = Wording(ledger, catalogue.templates, MESSAGES)
         take_in = TakeIn(ledger, catalogue, channels={Channel.EMAIL}, wording=wording)
+        templates = Templates(wording, catalogue, Vetter())
         twilio = TwilioCallbacks(public_url=PUBLIC_URL, secrets=TWILIO_TOKENS)
         yield Services(
             ledger=ledger,
@@ -132,7 +135,9 @@ async def services(
             receive=Receive(ledger, set_aside, metrics),
             receipts=FcmReceipts(identity, ledger.clock),
             reach=reaching(load_settings({}, dotenv=None), ledger),
-            templates=Templates(wording, catalogue, Vetter()),
+            templates=templates,
+            send_test=SendTest(templates, take_in, catalogue),
+            test_recipients=AllowList(frozenset({"acme.example", "+442071838750"})),
             pauses=Pauses(ledger, types=catalogue.kinds, providers={"ses", "smtp"}),
             ses=SesCallbacks(Verifier(topics=[ARN], fetch=Fetcher(session), origin=topic.url)),
             twilio=twilio,
