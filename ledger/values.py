@@ -77,6 +77,10 @@ class Said(msgspec.Struct, frozen=True):
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).digest()
 
 
+# Stands in a mail for its link that unsubscribes: that is of one attempt, and so no part of what is said (promise I26).
+UNSUBSCRIBE_LINK = "https://unsubscribe.invalid/"
+
+
 class Mail(Said, frozen=True):
     """An e-mail."""
 
@@ -84,6 +88,11 @@ class Mail(Said, frozen=True):
     subject: str
     html: str
     text: str
+
+    def with_link(self, url: str) -> "Mail":
+        """Return it as it leaves: with the link that unsubscribes, wherever its words speak of one."""
+        html, text = (words.replace(UNSUBSCRIBE_LINK, url) for words in (self.html, self.text))
+        return msgspec.structs.replace(self, html=html, text=text)
 
 
 class TextMessage(Said, frozen=True):

@@ -48,8 +48,12 @@ class Sending(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mail(self) -> Mail:
-        """The content of an e-mail. TypeError when it is another channel's: whoever wired that must not send."""
-        return _expected(self.content, Mail)
+        """The content of an e-mail, with the link of this attempt in it.
+
+        TypeError when it is another channel's: whoever wired that must not send.
+        """
+        mail = _expected(self.content, Mail)
+        return mail if self.unsubscribe is None else mail.with_link(self.unsubscribe)
 
     @property
     def text_message(self) -> TextMessage:

@@ -17,7 +17,7 @@ from templates.declarations import (
 )
 from templates.entries import LONGEST, Field, Kind, Rule
 from templates.expressions import Expression, compile_expression
-from templates.files import missing, version_of
+from templates.files import GIVEN, missing, version_of
 from templates.people import TYPES
 from templates.shapes import SCALARS, Scalar, Shape, compile_record
 
@@ -119,7 +119,7 @@ def _check_kind(where: Where, declared: NotificationDeclaration, checker: Checke
             checker.fault((*where, "fallback"), "is for what has one channel: each of several would fall back")
     if len(set(declared.channels)) < len(declared.channels):
         checker.fault((*where, "channels"), "names a channel twice")
-    for name in sorted({"name", "brand", "lang"} & {name.removesuffix("?") for name in declared.data}):
+    for name in sorted(GIVEN & {name.removesuffix("?") for name in declared.data}):
         checker.fault((*where, "data", name), "is a name that every template has already")
     for name, source in declared.references.items():
         if "id" not in {str(declared.data.get(source)), str(declared.data.get(f"{source}?"))}:

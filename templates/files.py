@@ -23,6 +23,9 @@ LINK = "push_link.txt"
 # What a channel may do without.
 OPTIONAL: Mapping[Channel, tuple[str, ...]] = {Channel.EMAIL: (TEXT,), Channel.SMS: (), Channel.PUSH: (LINK,)}
 
+# What every template is given beside its data.
+GIVEN = frozenset({"name", "brand", "lang", "unsubscribe_link"})
+
 # Texts of one template by their names: `en/subject.txt` is its own, `_shared/layout.html` is one that others have too.
 Files = Mapping[str, str]
 

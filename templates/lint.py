@@ -8,7 +8,7 @@ from jinja2 import TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from templates.drafts import Draft, Finding
-from templates.files import FILES, OPTIONAL, SHARED
+from templates.files import FILES, GIVEN, OPTIONAL, SHARED
 from templates.formats import nearest
 from templates.rules import MAX_FILE, MAX_FILES
 from templates.shapes import SCALARS, Listing, Record, Shape, is_locale
@@ -78,7 +78,7 @@ def lint(draft: Draft, data: Record, environment: ImmutableSandboxedEnvironment)
         except (ValueError, RecursionError):
             yield Finding(file, 0, "syntax", "cannot be read")
     shared = {file for file in trees if file.startswith(f"{SHARED}/")}
-    scope = {**{name: shape for name, shape, _ in data.members}, **dict.fromkeys(("name", "brand", "lang"), _LINE)}
+    scope = {**{name: shape for name, shape, _ in data.members}, **dict.fromkeys(GIVEN, _LINE)}
     for file, tree in trees.items():
         yield from sorted(_Walk(file, tree, shared).findings(scope))
     yield from _circles(trees)

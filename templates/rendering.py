@@ -11,7 +11,7 @@ import msgspec
 from jinja2 import FunctionLoader, StrictUndefined, Template, UndefinedError, select_autoescape
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ledger.values import Channel, Content, Mail, Personal, PushMessage, TextMessage
+from ledger.values import UNSUBSCRIBE_LINK, Channel, Content, Mail, Personal, PushMessage, TextMessage
 from templates.files import (
     FILES,
     LINK,
@@ -141,7 +141,8 @@ class Renderer:
         used = next((tag for tag in asked if (channel, tag) in words.said), None)
         if used is None:
             raise RenderError("no_template", name, f"nothing for {channel} in {self._default_locale}")
-        context = {**personal.data, "name": personal.name, "brand": self._brand, "lang": used}
+        given = {"name": personal.name, "brand": self._brand, "lang": used, "unsubscribe_link": UNSUBSCRIBE_LINK}
+        context = {**personal.data, **given}
         said = {part: _tidied(part, _fill(template, context)) for part, template in words.said[channel, used].items()}
         _check(name, said)
         content = self._content(channel, said)
