@@ -13,11 +13,12 @@ import pytest
 from handlers.by_hand import TooLateError, cancel
 from handlers.deliver import Deliver
 from handlers.recipients import tell
-from handlers.suppressions import list_by_hand
+from handlers.suppressions import list_by_hand, unsubscribe
 from ledger.ledger import Ledger
 from ledger.preferences import Choice, PreferenceNews
 from ledger.status import Status
 from ledger.suppression import Grounds, Reason
+from ledger.unsubscribing import Unsubscribing
 from ledger.values import Category, Channel, Personal
 from providers.fakes.ses import FakeSes
 from tests.integration.ledger.parts import IDENTITY, Connection, begun, new_id, rows, running_ledger
@@ -38,6 +39,17 @@ def address_of(user: str) -> str:
 
 async def suppress(ledger: Ledger, _stream: UUID, user: str) -> None:
     await list_by_hand(ledger, Channel.EMAIL, address_of(user), Grounds(reason=Reason.MANUAL, note="a race"), by="test")
+
+
+async def by_link(ledger: Ledger, _stream: UUID, user: str) -> None:
+    said = Unsubscribing(
+        notification=new_id(),
+        attempt=UUID(int=7),
+        channel=Channel.EMAIL,
+        address_hash=IDENTITY.address_hash(address_of(user)),
+        category=Category.TRANSACTIONAL,
+    )
+    await unsubscribe(ledger, said)
 
 
 async def call_off(ledger: Ledger, stream: UUID, _user: str) -> None:
@@ -62,6 +74,7 @@ class Word(NamedTuple):
 
 WORDS = {
     "suppress": Word(suppress, "suppression.listed", Status.SUPPRESSED),
+    "unsubscribe": Word(by_link, "suppression.listed", Status.SUPPRESSED),
     "opt out": Word(opt_out, "recipient.preferences_changed", Status.SUPPRESSED),
     "cancel": Word(call_off, "notification.cancelled", Status.CANCELLED),
 }
@@ -110,7 +123,7 @@ async def _after(seconds: float, what: Awaitable[object]) -> None:
 
 def _said_in(user: str, say: Say) -> UUID:
     """Name the stream that the word against it stands in."""
-    if say is suppress:
+    if say in {suppress, by_link}:
         return IDENTITY.standing_stream("suppression", f"email:{IDENTITY.address_hash(address_of(user))}")
     return IDENTITY.standing_stream("recipient", user)
 
