@@ -11,8 +11,8 @@ VALUES (%(subject)s, %(what)s, %(of)s, %(reason)s, %(correlation_id)s)
 
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):
-    """One reading: by whom, what (`notification`, `history`, `content`, `recipient`, `dead_letter`), of which id
-    (of a recipient: the user id) or key, and why.
+    """One reading: by whom, what (`notification`, `history`, `content`, `recipient`, `recipient_history`,
+    `dead_letter`), of which id (of a recipient: the user id) or key, and why.
     """
 
     subject: str
