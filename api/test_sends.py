@@ -8,11 +8,13 @@ from api.auth import Scope
 from api.bodies import object_in
 from api.messages import REPEATED, Accepted, answer, idempotency_key
 from api.parameters import Parameters
-from api.problems import CONFLICT, MALFORMED, NOT_FOUND, REJECTED, TEMPLATE_REFUSED, TOO_LARGE, malformed
+from api.problems import CONFLICT, MALFORMED, REJECTED, TEMPLATE_REFUSED, TOO_LARGE, malformed
 from api.schemas import TestSend
 from api.services import Call, Services, services_of
-from api.templates import found
+from api.templates import refused
+from handlers.templates import NoSuchTemplateError, TemplateRefusedError
 from handlers.test_sends import Trial
+from ledger.errors import NoSuchVersionError
 from ledger.values import Channel
 from templates.addresses import is_email, read_phone
 from templates.envelope import Fault, hash_of, is_identifier, shown
@@ -29,7 +31,7 @@ _IDENTIFIER = "must be 1 to 200 printable characters"
     tags=["templates"],
     summary="Try a draft or version on one address of TEST_RECIPIENTS",
     body=TestSend,
-    problems=[MALFORMED, REJECTED, NOT_FOUND, CONFLICT, TOO_LARGE, TEMPLATE_REFUSED],
+    problems=[MALFORMED, REJECTED, CONFLICT, TOO_LARGE, TEMPLATE_REFUSED],
     responses=REPEATED,
 )
 async def post_test_send(request: Call) -> Response[Accepted]:
@@ -37,8 +39,15 @@ async def post_test_send(request: Call) -> Response[Accepted]:
     services = services_of(request)
     trial = _read(await request.body(), services)
     key = idempotency_key(request)
-    sending = services.send_test.send(trial, caller=request.user.subject, idempotency_key=key)
-    return await answer(services, await found(sending))
+    try:
+        result = await services.send_test.send(trial, caller=request.user.subject, idempotency_key=key)
+    except TemplateRefusedError as exc:
+        raise refused(exc) from None
+    except NoSuchTemplateError:
+        raise malformed(Fault("template", "is none of the catalogue")) from None
+    except NoSuchVersionError:
+        raise malformed(Fault("version", "is none of this template")) from None
+    return await answer(services, result)
 
 
 def _read(body: bytes, services: Services) -> Trial:
