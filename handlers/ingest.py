@@ -13,6 +13,7 @@ from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aiormq.exceptions import AMQPError
 
+from handlers import broker
 from handlers.intake import Conflicting, Result, TakeIn, TakenIn, counted
 from handlers.metrics import Metrics
 from ledger.clock import Clock
@@ -55,10 +56,11 @@ class Ingest:
         self._by = by
         self._stopping = asyncio.Event()
         self._consuming = False
+        self._kept_by = "no connection"
 
     async def consuming(self) -> str | None:
         """Return what stands in the way of taking messages in: None = it consumes."""
-        return None if self._consuming else "no connection"
+        return None if self._consuming else self._kept_by
 
     def use_url(self, amqp_url: str) -> None:
         """Connect by this URL from the next time on: the password has changed."""
@@ -77,7 +79,9 @@ class Ingest:
                     await self._consume_all()
                 failures = 0
             except (*_BROKER_GONE, LedgerError) as exc:
-                _log.warning("ingest_interrupted", error=type(exc).__name__)
+                reason = broker.reason_of(exc)
+                self._kept_by = reason or "no connection"
+                _log.warning("ingest_interrupted", error=type(exc).__name__, reason=reason)
                 await self._pause(failures)
                 failures += 1
 
@@ -87,6 +91,7 @@ class Ingest:
             await aio_pika.connect(self._url, timeout=10) as ahead,
             await aio_pika.connect(self._url, timeout=10) as connection,
         ):
+            broker.check(connection)
             async with asyncio.timeout(_ANSWERS_WITHIN):
                 await declare(connection)
             urgent, normal, dead = (

@@ -16,6 +16,7 @@ from aio_pika import DeliveryMode, ExchangeType
 from aio_pika.abc import AbstractConnection, AbstractExchange
 from aiormq.exceptions import DeliveryError, PublishError
 
+from handlers import broker
 from handlers.metrics import Metrics
 from handlers.preference_messages import ToldPreference
 from handlers.status_messages import SOURCE, StatusMessage, StatusMessages
@@ -106,6 +107,7 @@ class Publish:
         if self._exchange is None or self._connection is None or self._connection.is_closed:
             await self.aclose()
             self._connection = await aio_pika.connect(self._url, timeout=_CONNECT.total_seconds())
+            broker.check(self._connection)
             await declare(self._connection)
             channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
             self._exchange = await channel.get_exchange(EVENTS, ensure=False)
@@ -175,7 +177,7 @@ def _outage(event: str) -> Iterator[None]:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise asyncio.CancelledError from exc
-        _log.warning(event, error=type(exc).__name__)
+        _log.warning(event, error=type(exc).__name__, reason=broker.reason_of(exc))
 
 
 async def _leave(connection: AbstractConnection) -> None:

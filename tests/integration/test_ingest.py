@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import aio_pika
 import pytest
 from structlog.testing import capture_logs
 
@@ -60,6 +61,24 @@ async def interrupted_by(silence: asyncio.Event, logs: Sequence[MutableMapping[s
     had = len(interruptions(logs))
     await until(lambda: len(interruptions(logs)) > had, "the end of its patience")
     return interruptions(logs)[had]
+
+
+async def test_a_queue_that_is_no_quorum_queue_is_named_and_when_it_is_gone_ingest_begins(
+    database: Database, broker: Broker
+):
+    async with await aio_pika.connect(broker.url) as connection, connection.channel() as channel:
+        await channel.declare_queue(ingest.NORMAL, durable=True, arguments={"x-queue-type": "classic"})
+        with capture_logs() as logs:
+            async with ingesting(database, broker.url):
+                await until(lambda: bool(interruptions(logs)), "a refusal")
+                await channel.queue_delete(ingest.NORMAL)
+                # It insists until the exchange is there.
+                await publish(broker.url, shipped(1))
+                await reached(lambda: taken_in(database.url), 1, "a message")
+    said = next(line for line in logs if line["event"] == "ingest_interrupted")
+    assert said["error"] == "ChannelPreconditionFailed"
+    assert "inequivalent arg" in said["reason"]
+    assert ingest.NORMAL in said["reason"]
 
 
 @BEGINNING

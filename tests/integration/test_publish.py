@@ -417,7 +417,8 @@ async def test_i14_a_broker_that_cannot_confirm_parks_no_notification(
         relay = Relay(through(proxy, broker.url), ledger, database=database)
         with proxy.swapped(b"publisher_confirms", b"publisher_promises"), capture_logs() as logs:
             async with relay.running():
-                interrupted = {"event": "publishing_interrupted", "error": "ValueError", "log_level": "warning"}
+                why = {"error": "BrokerUnfitError", "reason": "the broker confirms no messages"}
+                interrupted = {"event": "publishing_interrupted", "log_level": "warning", **why}
                 await until(lambda: logs.count(interrupted) >= 2, "a second try")
         assert await parked(connection, OUTBOX) == []
         assert await position(connection, OUTBOX) < min(at for *_, at in await told_by_the_log(connection))
