@@ -56,6 +56,7 @@ _TAKEN = (
     schemas.ListFilters,
     schemas.Pause,
     schemas.Moment,
+    schemas.Trying,
     schemas.AsOf,
     schemas.LetterFilters,
     schemas.FeedRange,

@@ -1,4 +1,4 @@
-"""POST /v1/messages and POST /v1/notifications: what asks for notifications, taken in once and only once."""
+"""POST /v1/messages and POST /v1/notifications: what asks for notifications, taken in once and only once, or tried."""
 
 import asyncio
 from uuid import UUID
@@ -8,10 +8,13 @@ from litestar import Response, post
 from litestar.openapi import ResponseSpec
 
 from api.auth import Scope
-from api.problems import CONFLICT, REJECTED, TOO_LARGE, UNAVAILABLE, UNKNOWN_TYPE, ProblemError, malformed
-from api.schemas import Message, NotificationRequest
+from api.disclosure import record_read
+from api.dry_runs import DryRunAnswer, shown
+from api.parameters import Parameters
+from api.problems import CONFLICT, MALFORMED, REJECTED, TOO_LARGE, UNAVAILABLE, UNKNOWN_TYPE, ProblemError, malformed
+from api.schemas import Message, NotificationRequest, Trying
 from api.services import Call, Services, services_of
-from handlers.intake import Conflicting, Result, TakenIn, counted
+from handlers.intake import Conflicting, NotTaken, Result, TakenIn, Would, counted
 from ledger.ledger import Ledger
 from ledger.status import Status
 from ledger.values import Channel
@@ -34,7 +37,8 @@ class Accepted(msgspec.Struct, frozen=True):
     notifications: list[Standing]
 
 
-REPEATED = {200: ResponseSpec(Accepted, description="A repeat: how they stand now", generate_examples=False)}
+_REPEATED_OR_TRIED = "A repeat: how they stand now. With `dry_run`: what it would make, and nothing is stored"
+REPEATED = {200: ResponseSpec(Accepted | DryRunAnswer, description=_REPEATED_OR_TRIED, generate_examples=False)}
 
 
 @post(
@@ -44,12 +48,15 @@ REPEATED = {200: ResponseSpec(Accepted, description="A repeat: how they stand no
     tags=["messages"],
     summary="Take in a message of the platform",
     body=Message,
-    problems=[REJECTED, CONFLICT, TOO_LARGE, UNKNOWN_TYPE],
+    query=Trying,
+    problems=[MALFORMED, REJECTED, CONFLICT, TOO_LARGE, UNKNOWN_TYPE],
     responses=REPEATED,
 )
-async def post_message(request: Call) -> Response[Accepted]:
-    services = services_of(request)
-    (result,) = await services.take_in.messages([await request.body()], by=f"api:{request.user.subject}")
+async def post_message(request: Call) -> Response[Accepted] | Response[DryRunAnswer]:
+    services, by = services_of(request), f"api:{request.user.subject}"
+    if _is_dry_run(request):
+        return await _tried(request, await services.take_in.would_take(await request.body(), by=by))
+    (result,) = await services.take_in.messages([await request.body()], by=by)
     return await answer(services, result)
 
 
@@ -60,14 +67,18 @@ async def post_message(request: Call) -> Response[Accepted]:
     tags=["messages"],
     summary="Ask for one notification directly",
     body=NotificationRequest,
-    problems=[REJECTED, CONFLICT, TOO_LARGE, UNKNOWN_TYPE],
+    query=Trying,
+    problems=[MALFORMED, REJECTED, CONFLICT, TOO_LARGE, UNKNOWN_TYPE],
     responses=REPEATED,
 )
-async def post_notification(request: Call) -> Response[Accepted]:
-    services = services_of(request)
-    result = await services.take_in.request(
-        await request.body(), caller=request.user.subject, idempotency_key=idempotency_key(request)
-    )
+async def post_notification(request: Call) -> Response[Accepted] | Response[DryRunAnswer]:
+    services, caller, key = services_of(request), request.user.subject, idempotency_key(request)
+    if _is_dry_run(request):
+        body = await request.body()
+        return await _tried(
+            request, await services.take_in.would_take_request(body, caller=caller, idempotency_key=key)
+        )
+    result = await services.take_in.request(await request.body(), caller=caller, idempotency_key=key)
     return await answer(services, result)
 
 
@@ -78,6 +89,24 @@ async def answer(services: Services, result: Result) -> Response[Accepted]:
         raise problem_of(result)
     accepted = Accepted(await _standing(services.ledger, result))
     return Response(accepted, status_code=200 if result.repeated else 202)
+
+
+def _is_dry_run(request: Call) -> bool:
+    asked = Parameters.of_query(request.scope, known={"dry_run"})
+    is_dry_run = asked.flag("dry_run")
+    asked.done()
+    return is_dry_run or False
+
+
+async def _tried(request: Call, would: Would | NotTaken) -> Response[DryRunAnswer]:
+    """Show what would become of a message. Whoever sees addresses and words is recorded: that alone is stored."""
+    if not isinstance(would, Would):
+        raise problem_of(would)
+    unmasked = Scope.PII in request.user.scopes
+    tried = await services_of(request).dry_run.of(would.asks) if isinstance(would.asks, tuple) else []
+    if unmasked and tried:
+        await record_read(request, "dry_run", would.counted_as)
+    return Response(shown(would, tried, unmasked=unmasked), status_code=200)
 
 
 def problem_of(result: Conflicting | MessageRejectedError | UnknownMessageError) -> ProblemError:

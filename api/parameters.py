@@ -51,6 +51,13 @@ class Parameters:
         self.refuse(name, f"must be {' or '.join(words)}")
         return None
 
+    def flag(self, name: str) -> bool | None:
+        """Return true or false."""
+        value = self._given.get(name)
+        if value not in {None, "true", "false"}:
+            self.refuse(name, "must be true or false")
+        return None if value is None else value == "true"
+
     def time(self, name: str) -> datetime | None:
         """Return a time in UTC."""
         value = self._given.get(name)

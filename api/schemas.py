@@ -48,6 +48,12 @@ class NotificationRequest(Struct, kw_only=True):
     expires_at: Annotated[datetime, Meta(description="Not sent after this.")] | None = None
 
 
+class Trying(Struct, kw_only=True):
+    """Whether it is meant."""
+
+    dry_run: Annotated[bool, Meta(description="Say what it would make, and store nothing.")] = False
+
+
 class ContactChange(Struct, kw_only=True):
     """How to reach a person. What is absent stays as it is, null clears it (RFC 7396); at least one must be there."""
 

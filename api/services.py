@@ -10,6 +10,7 @@ from api.health import Readiness
 from api.problems import AnyRequest
 from api.tokens import Authenticator, Caller
 from handlers.dead_letters import DeadLetters
+from handlers.dry_run import DryRun
 from handlers.intake import TakeIn
 from handlers.metrics import Metrics
 from handlers.pauses import Pauses
@@ -41,6 +42,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     reads: Reads
     set_aside: SetAside
     take_in: TakeIn
+    dry_run: DryRun
     schemas: Mapping[str, Schema]
     dead_letters: DeadLetters
     receive: Receive

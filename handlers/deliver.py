@@ -145,11 +145,9 @@ class Deliver:
         await self._attempt(lease, loaded, rendered, prepared)
 
     async def _render(self, requested: Requested, personal: Personal, *, locale: str) -> Rendered:
-        """Say it in the version that it was pinned to when it was asked for, whatever was published since."""
-        name, version = requested.template, requested.template_version
         if self._wording is not None:
-            version = await self._wording.ready(self._renderer, name, version)
-        return self._renderer.render(name, self.channel, locale=locale, personal=personal, version=version)
+            return await self._wording.say(self._renderer, requested, personal, locale=locale)
+        return self._renderer.render(requested.template, self.channel, locale=locale, personal=personal)
 
     async def _obey(self, lease: Lease, loaded: Loaded, *, spent: Suppress | None = None) -> None:
         """Record what the rules say, else that a quota is `spent`; where they say nothing by now, it is due at once."""

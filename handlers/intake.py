@@ -59,7 +59,16 @@ class Conflicting(msgspec.Struct, frozen=True):
     counted_as: str = UNKNOWN
 
 
-Result = TakenIn | Conflicting | MessageRejectedError | UnknownMessageError
+class Would(msgspec.Struct, frozen=True):
+    """What a message would ask for if it were taken in now, or say of a person; `repeats` = it was taken in before."""
+
+    counted_as: str
+    asks: tuple[notification.Requested, ...] | News
+    repeats: bool
+
+
+NotTaken = Conflicting | MessageRejectedError | UnknownMessageError
+Result = TakenIn | NotTaken
 
 
 class _Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +138,34 @@ class TakeIn:
         if self._wording is None or not isinstance(asks, list):
             return asks
         return [self._wording.pinned(wanted) for wanted in asks]
+
+    async def would_take(self, body: bytes, *, by: str) -> Would | NotTaken:
+        """Say what would become of a message of the platform, and take nothing in. Raises UnavailableError."""
+        return await self._would(self._read(body, by))
+
+    async def would_take_request(self, body: bytes, *, caller: str, idempotency_key: str | None) -> Would | NotTaken:
+        """Say what would become of a direct request, and take nothing in. Raises UnavailableError."""
+        try:
+            return await self._would(self._read_request(body, caller, idempotency_key))
+        except (MessageRejectedError, UnknownMessageError) as exc:
+            return exc
+
+    async def _would(self, asked: "_Asked | MessageRejectedError | UnknownMessageError") -> Would | NotTaken:
+        if not isinstance(asked, _Asked):
+            return asked
+        row = await self._ledger.taken(self._key(asked))
+        if row is not None and row.body_hash != asked.body_hash:
+            return self._conflicting(asked)
+        try:
+            asks = asked.resolve()
+        except (MessageRejectedError, UnknownMessageError) as exc:
+            return exc
+        repeats = row is not None
+        if not isinstance(asks, list):
+            return Would(asked.counted_as, asks, repeats)
+        origin = Origin(now=self._ledger.clock.now(), cause="dry_run", by=asked.by)
+        facts = (fact for wanted in asks for fact in self._requested(wanted, asked.source, origin))
+        return Would(asked.counted_as, tuple(facts), repeats)
 
     def _read(self, body: bytes, by: str) -> "_Asked | MessageRejectedError | UnknownMessageError":
         now = self._ledger.clock.now()
@@ -203,6 +240,9 @@ class TakeIn:
         except RefusedError as exc:
             if exc.reason is not Refusal.CONFLICT:
                 raise
+        return self._conflicting(asked)
+
+    def _conflicting(self, asked: "_Asked") -> Conflicting:
         source = asked.source
         return Conflicting(self._key(asked), source.source, asked.message_type, source.message_id, asked.counted_as)
 
@@ -265,7 +305,7 @@ class TakeIn:
         ]
         return Decision(facts=tuple(facts), intake=Intake(key, asked.body_hash) if asked.once else None)
 
-    def _requested(self, wanted: Wanted, source: Source, origin: Origin) -> notification.Facts:
+    def _requested(self, wanted: Wanted, source: Source, origin: Origin) -> tuple[notification.Requested]:
         identity, address = self._ledger.identity, wanted.personal.address
         return notification.request(
             wanted,

@@ -15,13 +15,14 @@ from ledger.decision import Decision, NewFact
 from ledger.errors import UnavailableError, UnknownTopicError
 from ledger.ledger import Ledger, until_stored
 from ledger.mapping import FactMapper
+from ledger.notification import Requested
 from ledger.signals import TEMPLATES, Signals
 from ledger.store import Row
 from ledger.template import Template, TemplateFact
 from ledger.template_files import Kept, TemplateFiles
-from ledger.values import Wanted
+from ledger.values import Personal, Wanted
 from templates.files import Files, digest_of, files_in, shared_in
-from templates.rendering import Renderer, RenderError
+from templates.rendering import Rendered, Renderer, RenderError
 
 # Who publishes tells all processes; this is for one that was not listening just then.
 _LOOK_EVERY = timedelta(seconds=10)
@@ -76,6 +77,15 @@ class Wording:
                 _learn(renderer, name, files)
                 return one
         return renderer.version(name)
+
+    async def say(self, renderer: Renderer, requested: Requested, personal: Personal, *, locale: str) -> Rendered:
+        """Say it in the version that it was pinned to when it was asked for, whatever was published since.
+
+        Raises UnavailableError, RenderError.
+        """
+        name = requested.template
+        version = await self.ready(renderer, name, requested.template_version)
+        return renderer.render(name, requested.channel, locale=locale, personal=personal, version=version)
 
     async def words(self, name: str, version: str) -> Files:
         """Return the files of a version or draft; empty where nobody has it. Raises UnavailableError."""

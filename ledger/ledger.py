@@ -48,6 +48,8 @@ _TRIES = 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 _AT_ONCE = timedelta(seconds=1)
 _LOADED_AT_ONCE = 200
+# The stream of what is in no log.
+_NOWHERE = UUID(int=0)
 _DECIDE_AGAIN = {Refusal.VERSION, Refusal.PREDECESSOR, Refusal.GUARD}
 
 
@@ -247,6 +249,31 @@ class Ledger:
             for (stream, state), beside in zip(states.items(), around, strict=True)
         }
         return {stream: found.get(stream) or state for stream, state in folded.items()}  # type: ignore[misc]
+
+    async def imagined(self, requested: Sequence[n.Requested]) -> list["Loaded"]:
+        """Return notifications as they would be read if they had just been asked for; nothing is stored of them.
+
+        Raises what stands in the way of reading about one of them.
+        """
+        paused, clock = await self.look_at_operations(), time.monotonic()
+        states = [n.evolve(None, fact) for fact in requested]
+        found = []
+        for state, beside in zip(states, await self._surroundings.of(states) if states else [], strict=True):
+            if isinstance(beside, Exception):
+                raise beside
+            found.append(
+                Loaded(
+                    stream=_NOWHERE,
+                    state=state,
+                    key=beside.key,
+                    recipient=beside.recipient,
+                    suppressions=beside.suppressions,
+                    operations=paused,
+                    read_at=self.clock.now(),
+                    clock=clock,
+                )
+            )
+        return found
 
     async def look_at_operations(self) -> Operations:
         """Read what is paused now."""

@@ -567,7 +567,9 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str | None = None
 
 
-def request(wanted: Wanted, source: Source, origin: Origin, *, recipient: str, address_hash: str | None) -> Facts:
+def request(
+    wanted: Wanted, source: Source, origin: Origin, *, recipient: str, address_hash: str | None
+) -> tuple[Requested]:
     """Say that somebody is to be told; the expiry is the message's own, else the catalogue's."""
     start = max(wanted.send_at or origin.now, origin.now)
     requested = Requested(

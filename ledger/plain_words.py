@@ -60,11 +60,13 @@ WORDS: Mapping[str, Words] = {
         "The country would have had to be in SMS_COUNTRIES.",
     ),
     "frequency_cap": Words(
-        "It was not sent: the person had got as many of its kind by then as they are to get in that time.",
-        "Fewer would have had to be sent to the person before it, or its kind to allow more.",
+        "It was not sent: the person had got {used} of {category} since {since}, and at most {limit} go to one person"
+        " in {window}.",
+        "Fewer of that category would have had to be sent to the person before it, or its kind to allow more.",
     ),
     "ceiling": Words(
-        "It was not sent: far too many of its type were asked for for this one person within an hour.",
+        "It was not sent: {used} of {type} had been sent to this one person since {since}, and more than {limit} in"
+        " {window} are a program that has run away.",
         "Whoever asks for them would have had to ask for fewer.",
     ),
     "quiet_hours": Words(

@@ -16,13 +16,13 @@ from ledger.errors import UnknownTopicError
 from ledger.explaining import Decided, Explanation
 from ledger.ledger import Ledger
 from ledger.mapping import FactMapper
-from ledger.preferences import PreferenceNews
-from ledger.recipient import DeviceNews, News
 from ledger.set_aside import DeadLetter
 from ledger.store import Row
-from ledger.values import Wanted
+from ledger.values import TextMessage, Wanted
 from ops.errors import OperationError
 from templates.envelope import MessageRejectedError
+from templates.rendering import Renderer, RenderError
+from templates.segments import segments_of
 
 _SHOWN_APART = {"recorded_at", "cause", "by", "personal"}
 
@@ -149,21 +149,30 @@ def of_replay(result: Result) -> dict[str, Any]:
     return {"result": "conflict" if isinstance(result, Conflicting) else "unknown type"}
 
 
-def of_wanted(wanted: Wanted) -> dict[str, Any]:
-    """Describe what a message asks for, without personal data."""
+def of_wanted(wanted: Wanted, renderer: Renderer) -> dict[str, Any]:
+    """Describe what a message asks for, and what would be said: without an address, and in the words of the file."""
     fields = msgspec.structs.asdict(wanted)
-    return {name: msgspec.to_builtins(value) for name, value in fields.items() if name != "personal" and value}
+    shown = {name: msgspec.to_builtins(value) for name, value in fields.items() if name != "personal" and value}
+    try:
+        said = renderer.render(wanted.template, wanted.channel, locale=wanted.locale, personal=wanted.personal)
+    except RenderError as exc:
+        return {**shown, "fault": exc.code}
+    content = said.content
+    segments = {"segments": segments_of(content.text)} if isinstance(content, TextMessage) else {}
+    return {**shown, "says": {"locale": said.locale, **segments, **msgspec.structs.asdict(content)}}
 
 
-def of_news(news: News) -> dict[str, Any]:
-    """Describe what a message says of a person, without personal data."""
-    if isinstance(news, DeviceNews):
-        return {"about": "device", "platform": news.platform.value}
-    if isinstance(news, PreferenceNews):
-        quiet = {} if news.quiet is msgspec.UNSET else {"quiet_hours": "given" if news.quiet else "cleared"}
-        return {"about": "preferences", "choices": len(news.choices), "consents": len(news.consents), **quiet}
-    said = {field.value: "cleared" if value is None else "given" for field, value in news.values.items()}
-    return {"about": "contact", **said}
+def wanted_lines(told: dict[str, Any]) -> list[str]:
+    """Write what a message asks for as lines for a terminal; the HTML of a mail is left to JSON."""
+    said = {name: value for name, value in told.get("says", {}).items() if name not in {"sender", "html"} and value}
+    fault = [f"    cannot be said: {told['fault']}"] if "fault" in told else []
+    lines = [f"    {name}: {line}" for name, value in said.items() for line in str(value).splitlines()]
+    return [as_words({name: value for name, value in told.items() if name not in {"says", "fault"}}), *fault, *lines]
+
+
+def as_words(told: dict[str, Any]) -> str:
+    """Write names and values on one line."""
+    return " ".join(f"{name}={value}" for name, value in told.items())
 
 
 def local_now() -> datetime:

@@ -18,6 +18,7 @@ from click.core import ParameterSource
 
 from handlers.by_hand import cancel, release
 from handlers.dead_letters import DeadLetters
+from handlers.dry_run import of_news
 from handlers.spending import describe as describe_caps
 from ledger import agenda
 from ledger.errors import LedgerError
@@ -40,7 +41,7 @@ from ops.terminal import print_answer as _print
 from ops.terminal import settings_named as _settings
 from ops.terminal import with_parts as _with_parts
 from ops.verify import verify
-from ops.wiring import PROVIDERS, Parts, catalogue_of, pauses_of, prices_of
+from ops.wiring import PROVIDERS, Parts, catalogue_of, pauses_of, prices_of, renderer_of
 from providers.pricing import describe as describe_prices
 from templates.catalogue import describe
 from templates.declarations import CatalogueError
@@ -470,7 +471,7 @@ def prices_(file: Path | None) -> None:
 @click.argument("file", type=click.File("rb"))
 @_JSON
 def try_(file: Any, *, as_json: bool) -> None:
-    """Read one message from a file and show what it would make, or tell of a person, without storing anything."""
+    """Read one message from a file and show what it would make and say, or tell of a person. Needs no database."""
     try:
         given = _settings()
         known = catalogue_of(given)
@@ -478,8 +479,13 @@ def try_(file: Any, *, as_json: bool) -> None:
         asked = known.asks(envelope, channels=given.served())
     except (MessageRejectedError, UnknownMessageError) as exc:
         raise OperationError(str(exc)) from exc
-    told = [answers.of_wanted(one) for one in asked] if isinstance(asked, list) else [answers.of_news(asked)]
-    _print(told, [" ".join(f"{name}={value}" for name, value in one.items()) for one in told], as_json=as_json)
+    if not isinstance(asked, list):
+        told = of_news(asked)
+        _print([told], [answers.as_words(told)], as_json=as_json)
+        return
+    renderer = renderer_of(given, known)
+    tried = [answers.of_wanted(one, renderer) for one in asked]
+    _print(tried, [line for one in tried for line in answers.wanted_lines(one)], as_json=as_json)
 
 
 @catalogue.command()

@@ -36,7 +36,7 @@ from ops.routes import open_route, reaching, renew_by
 from ops.serving import serving
 from ops.settings import Settings
 from ops.vitals import show_vitals
-from ops.wiring import Parts, pauses_of, prices_of, renderer_of, send_test_of, templates_of
+from ops.wiring import Parts, dry_run_of, pauses_of, prices_of, renderer_of, send_test_of, templates_of
 from projections.notification_log import NotificationLog
 from projections.suppressions import Suppressions
 from providers.fcm_receipts import FcmReceipts
@@ -99,7 +99,7 @@ class Roles:
         async with given.ledger.store.connection() as connection:
             if since := await under_way(connection):
                 raise OperationError(f"a recovery has not ended: run `recover --since {since.isoformat()}` again")
-        renderer, prices = renderer_of(given), prices_of(settings)
+        renderer, prices = renderer_of(settings, given.catalogue), prices_of(settings)
         async with AsyncExitStack() as stack:
             for channel in sorted(settings.served()):
                 await stack.enter_async_context(self._deliver_on(channel, renderer, prices))
@@ -228,6 +228,7 @@ class Roles:
                 set_aside=given.set_aside,
                 dead_letters=DeadLetters(given.set_aside, given.take_in),
                 take_in=given.take_in,
+                dry_run=dry_run_of(given),
                 schemas=message_schemas(given.catalogue, channels=settings.served()),
                 receive=given.receive,
                 pauses=pauses_of(given),

@@ -29,10 +29,15 @@ from providers.twilio import Twilio
 FAILOVER = frozenset({Lane.URGENT, Lane.HIGH})
 
 
+def providers_of(settings: Settings) -> dict[Channel, list[str]]:
+    """Name the providers of each channel in their order."""
+    relay = ["smtp"] if settings.smtp_url else []
+    return {Channel.EMAIL: ["ses", *relay], Channel.SMS: ["twilio"], Channel.PUSH: ["fcm"]}
+
+
 def reaching(settings: Settings, ledger: Ledger) -> Reaching:
     """Return who says how far the providers of a channel and lane may be called, without opening them."""
-    relay = ["smtp"] if settings.smtp_url else []
-    names = {Channel.EMAIL: ["ses", *relay], Channel.SMS: ["twilio"], Channel.PUSH: ["fcm"]}
+    names = providers_of(settings)
 
     async def reach(channel: Channel, lane: Lane) -> Reach:
         turns = names[channel] if lane in FAILOVER else names[channel][:1]

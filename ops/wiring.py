@@ -12,22 +12,25 @@ from prometheus_client import CollectorRegistry, Info
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from handlers.dry_run import Carrier, DryRun
 from handlers.intake import TakeIn
 from handlers.metrics import Metrics
 from handlers.pauses import Pauses
 from handlers.receive import Receive
-from handlers.spending import faults_of
+from handlers.spending import Spending, faults_of
 from handlers.templates import Templates
 from handlers.test_sends import SendTest
 from handlers.wording import Wording
 from ledger.archive import Archive
 from ledger.keys import Identity, KeyEncryption, Keys
 from ledger.ledger import Ledger
+from ledger.policy import AllowList
 from ledger.set_aside import SetAside
 from ledger.signals import Signals
 from ledger.store import Store, connect, installation_in, make_pool
 from ops.errors import NotReadyError, SettingsError
 from ops.reloading import Reloading
+from ops.routes import providers_of
 from ops.settings import Settings
 from ops.shelves import open_shelf
 from providers.pricing import PriceListError, Prices
@@ -158,13 +161,13 @@ def _renew_keys(reloading: Reloading, store: Store, keys: Keys) -> None:
     reloading.on("key_encryption_key", use)
 
 
-def renderer_of(given: Parts) -> Renderer:
+def renderer_of(settings: Settings, known: Catalogue) -> Renderer:
     return Renderer(
-        sender=given.catalogue.sender,
-        sms_sender=given.settings.sms_sender,
-        segments=given.catalogue.sms_segments,
-        messages=_messages(given.settings),
-        default_locale=given.catalogue.locale,
+        sender=known.sender,
+        sms_sender=settings.sms_sender,
+        segments=known.sms_segments,
+        messages=_messages(settings),
+        default_locale=known.locale,
     )
 
 
@@ -177,6 +180,18 @@ def prices_of(settings: Settings) -> Prices:
     if faults := faults_of(prices, settings.caps()):
         raise SettingsError(faults)
     return prices
+
+
+def dry_run_of(given: Parts) -> DryRun:
+    settings, prices = given.settings, prices_of(given.settings)
+    # Whom this installation may write to is the affair of `deliver`: a process that was not told forbids nobody.
+    allowed = AllowList(settings.allow_list() or frozenset({"*"}), settings.countries())
+    carriers = {
+        channel: Carrier(names[0], Spending(prices, settings.caps(), channel))
+        for channel, names in providers_of(settings).items()
+    }
+    renderer = renderer_of(settings, given.catalogue)
+    return DryRun(given.ledger, renderer, given.wording, allowed=allowed, carriers=carriers)
 
 
 def pauses_of(given: Parts) -> Pauses:

@@ -247,6 +247,21 @@ async def test_a_price_list_is_checked_against_the_caps(service: Service, tmp_pa
     assert said.count("PRICES: ") == 4, said
 
 
+async def test_a_message_is_tried_without_a_database_and_shows_what_would_be_said(service: Service, tmp_path: Path):
+    file = tmp_path / "message.json"
+    file.write_bytes(msgspec.json.encode(message("OrderShippedEvent")))
+    code, said = await _said(service, "catalogue", "try", str(file), DATABASE_URL="")
+    first, *lines = said.splitlines()
+    assert (code, first.startswith("type=order_shipped channel=email ")) == (0, True)
+    assert any(line.startswith("    subject: ") for line in lines)
+    code, said = await _said(service, "catalogue", "try", str(file), "--json")
+    (told, *_) = msgspec.json.decode(said)
+    assert (code, told["says"]["locale"], "<html" in told["says"]["html"]) == (0, "en", True)
+    file.write_bytes(msgspec.json.encode(message("OrderShippedEvent", trackingLink="none", orderId=None)))
+    code, said = await _said(service, "catalogue", "try", str(file))
+    assert (code, "payload.orderId is required; payload.trackingLink must be" in said) == (1, True)
+
+
 async def test_the_schemas_of_messages_are_printed_or_written_as_files(service: Service, tmp_path: Path):
     code, said = await _said(service, "catalogue", "schemas")
     printed = msgspec.json.decode(said)

@@ -20,10 +20,12 @@ from api.health import database as database_check
 from api.services import Services
 from api.tokens import Authenticator, StaticKeys
 from handlers.dead_letters import DeadLetters
+from handlers.dry_run import Carrier, DryRun
 from handlers.intake import TakeIn
 from handlers.metrics import Metrics
 from handlers.pauses import Pauses
 from handlers.receive import Receive
+from handlers.spending import Spending
 from handlers.templates import Templates
 from handlers.test_sends import SendTest
 from handlers.wording import Wording
@@ -38,15 +40,18 @@ from ledger.store import Store, make_pool
 from ledger.values import Channel
 from ops.routes import reaching
 from ops.settings import load as load_settings
+from ops.wiring import PROVIDERS
 from providers.directory import Directory
 from providers.fakes.sns import Seal
 from providers.fcm_receipts import FcmReceipts
+from providers.pricing import load as load_prices
 from providers.ses_callbacks import SesCallbacks
 from providers.sns import Fetcher, Verifier
 from providers.twilio_callbacks import TwilioCallbacks
 from templates.catalogue import Catalogue, load
 from templates.files import MESSAGES
 from templates.message_schemas import message_schemas
+from templates.rendering import Renderer
 from templates.vetting import Vetter
 from tests.integration.api.tokens import AUDIENCE, ISSUER, KEYS, token
 from tests.integration.api.topic import ARN, SignedTopic
@@ -130,6 +135,13 @@ async def services(
             reads=Reads(store),
             set_aside=set_aside,
             take_in=take_in,
+            dry_run=DryRun(
+                ledger,
+                Renderer(sender=catalogue.sender),
+                wording,
+                allowed=AllowList(frozenset({"*"})),
+                carriers={Channel.EMAIL: Carrier("ses", Spending(load_prices(providers=PROVIDERS), (), Channel.EMAIL))},
+            ),
             schemas=message_schemas(catalogue, channels={Channel.EMAIL}),
             dead_letters=DeadLetters(set_aside, take_in),
             receive=Receive(ledger, set_aside, metrics),
