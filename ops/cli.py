@@ -36,6 +36,7 @@ from ops.roles import ROLES
 from ops.routes import reaching
 from ops.secrets import SCOPES, secrets_in
 from ops.settings import DOTENV, described, files, require
+from ops.suppression_commands import suppressions
 from ops.template_commands import templates
 from ops.terminal import print_answer as _print
 from ops.terminal import settings_named as _settings
@@ -509,6 +510,7 @@ def schemas(out: Path | None) -> None:
 
 
 main.add_command(templates)
+main.add_command(suppressions)
 
 
 @main.command()

@@ -273,3 +273,39 @@ async def test_the_schemas_of_messages_are_printed_or_written_as_files(service: 
 def _schema_in(path: str) -> tuple[str, Any]:
     file = Path(path)
     return file.name.removesuffix(".schema.json"), msgspec.json.decode(file.read_bytes())
+
+
+async def test_addresses_of_a_file_are_listed_once_and_released_by_their_id(
+    service: Service, database: Database, tmp_path: Path
+):
+    file = tmp_path / "addresses.txt"
+    file.write_text("ada@example.com\n\nEVA@example.com \n ada@example.com\n")
+    add = ("suppressions", "add", str(file), "--channel", "email", "--reason", "from the old list")
+    assert await _said(service, *add) == (0, "listed: 2\nknown: 0\n")
+    assert await _said(service, *add) == (0, "listed: 0\nknown: 2\n")
+    file.write_text("eva@example.com")
+    assert await _said(service, *add) == (0, "listed: 0\nknown: 1\n")
+    async with opened_store(database.url) as store:
+        suppression = str((await store.read(after=0, limit=1))[0].stream)
+    release = ("suppressions", "release", suppression, "--reason", "a mistake")
+    for _ in range(2):
+        assert await _said(service, *release) == (0, "entries left: 0\n")
+    assert _facts(database) == 3
+    unknown = ("suppressions", "release", str(new_id()), "--reason", "a mistake")
+    assert await _said(service, *unknown) == (1, "Error: there is no such suppression\n")
+    code, said = await _said(service, "suppressions", "list")
+    assert (code, said) == (0, "nothing\n")
+
+
+async def test_a_file_with_a_line_that_is_no_address_lists_nobody_and_is_not_repeated(
+    service: Service, database: Database, tmp_path: Path
+):
+    file = tmp_path / "addresses.txt"
+    file.write_text("+447400123456\nada@example.com\n12\n")
+    code, said = await _said(service, "suppressions", "add", str(file), "--channel", "sms", "--reason", "a test")
+    assert (code, said) == (1, "Error: nothing was listed: no address in line 2, 3\n")
+    past = ("--expires-at", "2020-01-01T00:00:00+00:00")
+    file.write_text("+447400123456\n")
+    said = (await _said(service, "suppressions", "add", str(file), "--channel", "sms", "--reason", "a test", *past))[1]
+    assert said == "Error: --expires-at has passed\n"
+    assert _facts(database) == 0
