@@ -215,9 +215,16 @@ def _messages(rows: Iterable[Row], versions: Collection[int]) -> Iterator[Status
         if row.version > last:
             return
         fact = of_notification(_MAPPER.decode(row.topic, row.state))
+        is_news = not _is_told_already(state, fact)
         state = n.evolve(state, fact)
-        if row.version in versions:
+        if row.version in versions and is_news:
             yield _message(row, state, fact)
+
+
+def _is_told_already(state: n.State | None, fact: n.NotificationFact) -> bool:
+    """Whether a provider's reply says only by which name it took what a report has shown to be taken before."""
+    attempt = state.attempt(fact.attempt) if state is not None and isinstance(fact, n.Dispatched) else None
+    return attempt is not None and attempt.reference is not None
 
 
 def _message(row: Row, state: n.State, fact: n.NotificationFact) -> StatusMessage:

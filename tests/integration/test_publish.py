@@ -218,6 +218,20 @@ async def test_that_a_fallback_is_called_off_is_an_update_of_what_was_sent(ledge
     ]
 
 
+async def test_what_a_receipt_showed_to_be_sent_before_the_reply_came_is_told_once(ledger: Ledger):
+    stream = await lives.begin(ledger)
+    attempt = await lives.start(ledger, stream)
+    await lives.report(ledger, stream, attempt, ReportKind.OPENED)
+    await lives.settle(ledger, stream, attempt, Accepted("the provider's own name"))
+    facts = await ledger.store.load([stream])
+    assert [row.topic for row in facts].count("notification.dispatched") == 2
+    page = await StatusMessages(ledger.store).after(0, limit=10)
+    told = [(one.message_type, one.payload.event) for one in page.messages if isinstance(one.payload, Told)]
+    assert told == [("NotificationSent", "dispatched"), ("NotificationDeliveryUpdate", "opened")]
+    # The reply came later: who reads from there on is not told again either.
+    assert (await StatusMessages(ledger.store).after(page.next - 1, limit=10)).messages == []
+
+
 async def test_a_message_says_how_its_notification_stood_then_and_where_it_came_from(
     ledger: Ledger, broker: Broker, relay: Relay, connection: AsyncConnection[Any]
 ):
