@@ -226,6 +226,7 @@ class _Progress(msgspec.Struct, omit_defaults=True):
     ended: Status | None = None
     reason: str | None = None
     fell_back_to: UUID | None = None
+    deferred_until: datetime | None = None
 
 
 class _Folded(msgspec.Struct):
