@@ -109,5 +109,5 @@ async def test_i20_an_sms_counts_in_the_cap_of_its_country_and_in_that_of_the_ch
         assert [one.status for one in after] == [Status.DISPATCHED, Status.REQUESTED] * 2
         assert [one.cost[0].amount for one in after if one.cost] == [Decimal("0.05"), Decimal("0.01")]
         assert [sent.to for sent in twilio.requests] == [GB, US]
-    used = await rows(application, "SELECT key, used FROM ledger.quota WHERE key LIKE 'spend:%' ORDER BY key")
+    used = await rows(application, "SELECT key, used FROM ledger.quota WHERE starts_with(key, 'spend:') ORDER BY key")
     assert used == [("spend:USD:sms", Decimal("0.06")), ("spend:USD:sms:GB", Decimal("0.05"))]
