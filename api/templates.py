@@ -160,6 +160,8 @@ async def list_versions(request: Call, name: FromPath[str]) -> ShownVersions:
 )
 async def get_version(request: Call, name: FromPath[str], version: FromPath[str]) -> ShownFiles:
     Parameters.of_query(request.scope, known=()).done()
+    if not is_identifier(version):
+        raise ProblemError(NOT_FOUND, "no version has this name")
     files = await _found(services_of(request).templates.files(name, version))
     return ShownFiles(version=version, files=dict(files))
 

@@ -49,12 +49,20 @@ async def post_unsubscribe(request: AnyRequest, token: FromPath[str]) -> Respons
     words, said = words_for(request.headers.get("Accept-Language", "")), _said(request, token)
     if said is None:
         return _unknown(words)
-    if (await request.form()).get(NAME) != VALUE:
+    if await _field(request) != VALUE:
         raise malformed(Fault(NAME, f"must be {VALUE}, in a form"))
     services = services_of(request)
     is_new = await unsubscribe(services.ledger, said)
     _log.info("unsubscribed", notification_id=str(said.notification), category=said.category, is_new=is_new)
     return page(words, words.done.format(words.categories[said.category]))
+
+
+async def _field(request: AnyRequest) -> object:
+    try:
+        return (await request.form()).get(NAME)
+    except (LookupError, ValueError):
+        # A part may name an encoding that nobody has, or that its bytes are not in.
+        return None
 
 
 def _said(request: AnyRequest, token: str) -> Unsubscribing | None:

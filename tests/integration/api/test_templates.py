@@ -171,6 +171,7 @@ async def test_what_is_not_there_is_not_found(service: Service):
         await client.get("/v1/templates/party"),
         await client.get("/v1/templates/party/versions"),
         await client.get(f"{PATH}/versions/{nobody}"),
+        await client.get(f"{PATH}/versions/%00"),
         await client.get(f"{PATH}/diff", params={"from": nobody, "to": nobody}),
         await client.put("/v1/templates/party/draft", json={"files": {"en/subject.txt": "x"}}),
         await client.post("/v1/templates/party/preview", json={}),

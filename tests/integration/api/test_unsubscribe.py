@@ -112,6 +112,15 @@ async def test_the_form_comes_in_either_of_the_encodings_that_the_rfc_names(serv
     assert len(await entries(service)) == 1
 
 
+@pytest.mark.parametrize("encoding", [b"nobodys", b"ascii", b"utf-16"])
+async def test_a_form_in_an_encoding_that_cannot_be_read_is_a_fault_of_whoever_sent_it(
+    service: Service, encoding: bytes
+):
+    part = PART.replace(b"\r\n\r\n", b"\r\nContent-Type: text/plain; charset=" + encoding + b"\r\n\r\n\xe9", 1)
+    reply = await ask(service, "POST", link(service), content=part, headers={"Content-Type": BOUNDARY})
+    assert (reply.status_code, await entries(service)) == (400, {})
+
+
 async def test_the_same_link_many_times_at_once_is_one_fact(service: Service):
     replies = await asyncio.gather(*(ask(service, "POST", link(service), data=ONE_CLICK) for _ in range(20)))
     assert {reply.status_code for reply in replies} == {200}
