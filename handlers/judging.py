@@ -16,13 +16,14 @@ def judged(loaded: Loaded, allowed: AllowList, now: datetime) -> Verdict:
     if not loaded.is_erased:
         _ = loaded.personal
     person, requested = loaded.person, loaded.state.requested
-    is_sms = requested.channel is Channel.SMS
+    # To tell the country of a number takes as long as all the rules together.
+    asked = requested.channel is Channel.SMS and not allowed.any_country
     considered = Considered(
         requested=requested,
         recipient=loaded.recipient,
         address=person.address,
         suppression=loaded.suppressions.get(person.address_hash or ""),
-        country=country_of(person.address or "") if is_sms else None,
+        country=country_of(person.address or "") if asked else None,
         allowed=allowed,
         now=now,
     )

@@ -58,16 +58,21 @@ class AllowList(msgspec.Struct, frozen=True):
         address = address.lower()
         return "*" in self.entries or address in self.entries or address.rpartition("@")[2] in self.entries
 
+    @property
+    def any_country(self) -> bool:
+        """Whether numbers of every country, and of none, may be written to."""
+        return "*" in self.countries
+
     def allows_country(self, country: str | None) -> bool:
         """Whether numbers of a country may be written to; None stands for a number that belongs to none."""
-        return "*" in self.countries or country in self.countries
+        return self.any_country or country in self.countries
 
 
 class Considered(msgspec.Struct, frozen=True, kw_only=True):
     """All that the rules look at.
 
     `address` is where it would go, None where nobody knows; `suppression` is what is known of that address, `country`
-    (ISO 3166) that of a phone number.
+    (ISO 3166) that of a phone number, where not all are allowed.
     """
 
     requested: Requested

@@ -161,7 +161,7 @@ async def test_erasing_at_once_is_erasing_once(ledger: Ledger, application: Conn
 async def test_what_was_stored_by_the_release_before_is_known_by_its_addresses(
     ledger: Ledger, application: Connection, owner: Connection
 ):
-    step = resources.files(migrations).joinpath("0014_erasure.pre.sql").read_text("utf-8")
+    step = resources.files(migrations).joinpath("0013_erasure.pre.sql").read_text("utf-8")
     backfill = next(part for part in step.split(";") if "INSERT INTO ledger.recipient_address\n" in part)
     message = requested(
         recipient="user:löwe 1", address_hash=hashed(ADA), references={"order": '","recipient":"user:x"'}
