@@ -1,7 +1,7 @@
 """What a rule, a waiting or a fact means, in words that somebody can read to a caller: one table, by name."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -40,7 +40,7 @@ WORDS: Mapping[str, Words] = {
         "That entry would have had to be released or over by then, or the person reached at another address.",
     ),
     "no_consent": Words(
-        "It was not sent: it is for the purpose {purpose}, and the person's consent to that is {consent}.",
+        "It was not sent: the purpose {purpose} needs the person's consent ({consent}).",
         "The person would have had to agree to that purpose before it was due.",
     ),
     "opted_out": Words(
@@ -78,7 +78,7 @@ WORDS: Mapping[str, Words] = {
     ),
     # What is decided beside the policy.
     "sent": Words(
-        "It was let go: {source} had asked for {type} (message {message_id}), no rule had anything against it, and"
+        "It was let go: {source} had asked for {type} (message id: {message_id}), no rule had anything against it, and"
         " {provider} was asked to carry it at {at}, to the address {address}.",
         "A suppression of the address, a cancel or an erasure before that moment would have stopped it; and, unless it"
         " is a security message, the person's opt-out, or a consent that is missing where one is needed.",
@@ -178,7 +178,7 @@ class _Given(dict[str, str]):
 
 def said(name: str, inputs: Inputs) -> Words:
     """Return the words of a rule or a waiting, filled in; those of one that this release does not know name it."""
-    words, given = _words(name), _Given(inputs, rule=name)
+    words, given = _words(name), _Given({key: _as_read(value) for key, value in inputs.items()}, rule=name)
     differently = words.differently.format_map(given) if words.differently is not None else None
     return Words(words.words.format_map(given), differently)
 
@@ -187,6 +187,15 @@ def _words(name: str) -> Words:
     """Return the words of the longest name that this one begins with: a reason goes on with a code, or a number."""
     begun = [known for known in WORDS if name == known or name.startswith((f"{known}:", f"{known} "))]
     return WORDS[max(begun, key=len)] if begun else RAW
+
+
+def _as_read(value: str) -> str:
+    """Return an input as people read it: rules write their times as programs do."""
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return value
+    return moment(at.astimezone(UTC)) if at.utcoffset() is not None else value
 
 
 def moment(at: datetime | None) -> str:

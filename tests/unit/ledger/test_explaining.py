@@ -77,6 +77,18 @@ def test_inputs_that_a_release_before_did_not_write_are_unknown_and_stop_nobody(
         assert "{" not in one.words
 
 
+def test_times_are_told_as_people_read_them_and_only_times_are():
+    inputs = {"category": "2031-05-04", "channel": "sms", "since": "2031-05-04T12:00:00.068012+02:00"}
+    told = said("opted_out", inputs).words
+    assert told == "It was not sent: the person has wanted nothing of 2031-05-04 by sms since 2031-05-04 10:00:00 UTC."
+
+
+@pytest.mark.parametrize("consent", ["none recorded", "withdrawn"])
+def test_a_consent_that_is_missing_and_one_that_was_withdrawn_are_told_in_a_sentence(consent: str):
+    told = said("no_consent", {"purpose": "marketing", "consent": consent}).words
+    assert told == f"It was not sent: the purpose marketing needs the person's consent ({consent})."
+
+
 def test_what_was_suppressed_goes_back_to_the_bounce_that_listed_the_address_by_stream_and_version():
     bounce = n.Bounced(
         **origin(5).stamp(), attempt=FIRST, key="k", occurred_at=at(4), evidence={"smtp": "550", "kind": "Permanent"}
