@@ -62,10 +62,10 @@ async def unsubscribe(ledger: Ledger, said: Unsubscribing) -> bool:
     report = Report(
         provider=_PERSON, reference="", kind=ReportKind.UNSUBSCRIBED, key=f"link:{said.attempt}", attempt=said.attempt
     )
-    cause, found, is_new = f"unsubscribe:{said.notification}", False, False
+    cause, is_new = f"unsubscribe:{said.notification}", False
 
     def decide(loaded: Loaded, now: datetime) -> Decision | None:
-        nonlocal found, is_new
+        nonlocal is_new
         tried = loaded.state.attempt(said.attempt)
         if tried is None or tried.address_hash != said.address_hash:
             return None
@@ -73,12 +73,14 @@ async def unsubscribe(ledger: Ledger, said: Unsubscribing) -> bool:
         # Without the provider's own name for it, the attempt is still for the provider to tell of.
         told = notification.report(loaded.state, said.attempt, report, origin) if tried.reference else ()
         news = listed(loaded, said.attempt, Reason.UNSUBSCRIBE, origin, category=said.category)
-        found, is_new = True, bool(news)
+        is_new = bool(news)
         return Decision(facts=(*loaded.next(told), *news)) if told or news else None
 
+    after = None
     with contextlib.suppress(UnknownTopicError, KeyUnavailableError):
-        await ledger.change(said.notification, decide)
-    if found:
+        after = await ledger.change(said.notification, decide)
+    tried = after.state.attempt(said.attempt) if after is not None else None
+    if tried is not None and tried.address_hash == said.address_hash:
         return is_new
     grounds = Grounds(
         reason=Reason.UNSUBSCRIBE, category=said.category, notification=said.notification, attempt=said.attempt

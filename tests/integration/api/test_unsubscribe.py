@@ -4,6 +4,7 @@ from uuid import UUID
 
 import httpx
 import msgspec
+import psycopg
 import pytest
 
 from ledger.suppression import Reason, nothing
@@ -11,6 +12,7 @@ from ledger.unsubscribing import Unsubscribing
 from ledger.values import Category, Channel
 from tests.integration.api.conftest import Service
 from tests.integration.api.deliveries import message, posted, sent
+from tests.support.postgres import Database
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 ADDRESS_HASH = "ab" * 16
@@ -21,6 +23,14 @@ SAID = Unsubscribing(
     address_hash=ADDRESS_HASH,
     category=Category.MARKETING,
 )
+# Whoever wants to append waits; what is written meanwhile has taken the version that they want.
+HOLD_APPENDS = "SELECT pg_advisory_lock(hashtext('ledger.append'))"
+HELD = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+TELEPORTED = """
+INSERT INTO ledger.stored_events (originator_id, originator_version, topic, state)
+SELECT originator_id, originator_version + 1, 'notification.teleported', state FROM ledger.stored_events
+WHERE originator_id = %s ORDER BY originator_version DESC LIMIT 1
+"""
 BOUNDARY = "multipart/form-data; boundary=b"
 PART = b'--b\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--b--\r\n'
 
@@ -67,6 +77,29 @@ async def test_a_notification_that_is_still_there_tells_of_it_in_the_same_commit
     assert set(after.suppression.entries) == {(Reason.UNSUBSCRIBE, Category.MARKETING)}
     (told,) = (await service.client.get("/v1/positions", params={"after": 4})).json()["messages"]
     assert (told["payload"]["event"], told["payload"]["status"]) == ("unsubscribed", "dispatched")
+
+
+async def test_i07_it_holds_where_a_newer_release_writes_of_the_notification_meanwhile(
+    service: Service, database: Database
+):
+    stream = await posted(service.client)
+    attempt = await sent(service.ledger, stream)
+    loaded = await service.ledger.load(stream)
+    assert loaded is not None
+    assert loaded.suppression is not None
+    address_hash = loaded.suppression.address_hash
+    path = link(service, notification=stream, attempt=attempt, address_hash=address_hash)
+    async with await psycopg.AsyncConnection.connect(database.superuser_url, autocommit=True) as newer:
+        await newer.execute(HOLD_APPENDS)
+        posting = asyncio.create_task(ask(service, "POST", path, data=ONE_CLICK))
+        while not await (await newer.execute(HELD)).fetchone():
+            await asyncio.sleep(0)
+        await newer.execute(TELEPORTED, (stream,))
+        await newer.execute("SELECT pg_advisory_unlock_all()")
+        assert (await posting).status_code == 200
+    known = await service.ledger.suppression(loaded.suppression.stream)
+    assert known is not None
+    assert set(known.entries) == {(Reason.UNSUBSCRIBE, Category.MARKETING)}
 
 
 async def test_the_same_link_works_again_after_somebody_has_released_it(service: Service):
