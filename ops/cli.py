@@ -38,9 +38,7 @@ from ops.secrets import SCOPES, secrets_in
 from ops.settings import DOTENV, described, files, require
 from ops.suppression_commands import suppressions
 from ops.template_commands import templates
-from ops.terminal import print_answer as _print
-from ops.terminal import settings_named as _settings
-from ops.terminal import with_parts as _with_parts
+from ops.terminal import print_answer, settings_named, with_parts
 from ops.verify import verify
 from ops.wiring import PROVIDERS, Parts, catalogue_of, pauses_of, prices_of, renderer_of
 from providers.pricing import describe as describe_prices
@@ -148,7 +146,7 @@ def sandbox_(data: Path, port: int, demo: int) -> None:
 def _add_role(name: str, roles: tuple[str, ...], meaning: str) -> None:
     @main.command(name, help=meaning)
     def run_role() -> None:
-        process.run(_settings(), roles, files=_files())
+        process.run(settings_named(), roles, files=_files())
 
 
 _MEANINGS = {
@@ -165,7 +163,7 @@ for _role in ROLES:
 @main.command("all")
 def all_() -> None:
     """Run all roles in one process (`ingest` only where AMQP_URL is set)."""
-    settings = _settings()
+    settings = settings_named()
     process.run(settings, [role for role in ROLES if role != "ingest" or settings.amqp_url], files=_files())
 
 
@@ -174,7 +172,7 @@ def all_() -> None:
 @_JSON
 def migrate(*, after_rollout: bool, as_json: bool) -> None:
     """Bring the database's schema up to date. Safe to run from many places at once."""
-    settings = _settings()
+    settings = settings_named()
     require(settings, ["migrate"])
     keys = settings.encryption_keys()
     applied = asyncio.run(
@@ -188,7 +186,7 @@ def migrate(*, after_rollout: bool, as_json: bool) -> None:
             after_rollout=after_rollout,
         )
     )
-    _print({"applied": applied}, [f"applied {name}" for name in applied] or ["up to date"], as_json=as_json)
+    print_answer({"applied": applied}, [f"applied {name}" for name in applied] or ["up to date"], as_json=as_json)
 
 
 @main.command()
@@ -198,7 +196,7 @@ def migrate(*, after_rollout: bool, as_json: bool) -> None:
 @_JSON
 def history(notification: UUID, at: datetime | None, version: int | None, *, as_json: bool) -> None:
     """Show every fact of a notification, in order."""
-    told = _with_parts(
+    told = with_parts(
         lambda given: answers.history(
             given.ledger,
             reaching(given.settings, given.ledger),
@@ -208,7 +206,7 @@ def history(notification: UUID, at: datetime | None, version: int | None, *, as_
             version=version,
         )
     )
-    _print(told.facts, answers.as_lines(told), as_json=as_json)
+    print_answer(told.facts, answers.as_lines(told), as_json=as_json)
 
 
 @main.command("explain")
@@ -216,12 +214,12 @@ def history(notification: UUID, at: datetime | None, version: int | None, *, as_
 @_JSON
 def explain_(notification: UUID, *, as_json: bool) -> None:
     """Say why a notification was sent or was not, and what would have had to differ."""
-    told = _with_parts(
+    told = with_parts(
         lambda given: answers.explanation(
             given.ledger, reaching(given.settings, given.ledger), notification, archive=given.archive
         )
     )
-    _print(told, answers.explanation_lines(told), as_json=as_json)
+    print_answer(told, answers.explanation_lines(told), as_json=as_json)
 
 
 @main.command("verify")
@@ -231,8 +229,8 @@ def verify_(*, as_json: bool) -> None:
 
     Exits with 1 when anything differs, and names what does. It changes nothing, and others may work meanwhile.
     """
-    checks = _with_parts(lambda given: verify(given.ledger.store, given.archive, told=_told_on_the_way))
-    _print(checks, [line for check in checks for line in check.lines()], as_json=as_json)
+    checks = with_parts(lambda given: verify(given.ledger.store, given.archive, told=_told_on_the_way))
+    print_answer(checks, [line for check in checks for line in check.lines()], as_json=as_json)
     if not all(check.is_right for check in checks):
         click.get_current_context().exit(1)
 
@@ -246,8 +244,8 @@ def rebuild_(*, dry_run: bool, as_json: bool) -> None:
 
     Safe to repeat, and to stop anywhere. Exits with 1 when a notification could not be read; the others are set right.
     """
-    rebuilt = _with_parts(lambda given: rebuild_agenda(given.ledger.store, dry_run=dry_run, told=_told_on_the_way))
-    _print(rebuilt, [rebuilt.line], as_json=as_json)
+    rebuilt = with_parts(lambda given: rebuild_agenda(given.ledger.store, dry_run=dry_run, told=_told_on_the_way))
+    print_answer(rebuilt, [rebuilt.line], as_json=as_json)
     if not rebuilt.is_whole:
         click.get_current_context().exit(1)
 
@@ -272,11 +270,11 @@ def recover_(since: datetime, erasures: Path | None, *, dry_run: bool, as_json: 
 
     Before any role starts on it. Safe to repeat, also when it was killed.
     """
-    given = _settings()
+    given = settings_named()
     require(given, ["read"])
     configure("error")
     report = asyncio.run(recover(given, since, erasures=erasures, dry_run=dry_run, told=_told_on_the_way))
-    _print(report, report.lines(), as_json=as_json)
+    print_answer(report, report.lines(), as_json=as_json)
 
 
 def _told_on_the_way(line: str) -> None:
@@ -293,17 +291,17 @@ def erase_(user: str | None, addresses: tuple[str, ...], reason: str, *, as_json
 
     The reason is kept, so it names nobody.
     """
-    told = _with_parts(lambda given: erasing.erase(given.ledger, user, addresses, reason=reason))
-    _print(told, erasing.lines(told), as_json=as_json)
+    told = with_parts(lambda given: erasing.erase(given.ledger, user, addresses, reason=reason))
+    print_answer(told, erasing.lines(told), as_json=as_json)
 
 
 @main.command("erasures")
 @_JSON
 def erasures_(*, as_json: bool) -> None:
     """List who was erased when last; with --json as `recover` reads it, to be kept apart from backups."""
-    found = _with_parts(erasing.listed)
+    found = with_parts(erasing.listed)
     lines = [f"{one.recipient}  {one.erased_at:%Y-%m-%d %H:%M:%S}  {one.reason}" for one in found]
-    _print(found, lines, as_json=as_json)
+    print_answer(found, lines, as_json=as_json)
 
 
 @main.command("archive")
@@ -312,9 +310,9 @@ def erasures_(*, as_json: bool) -> None:
 @_JSON
 def archive_(week: str | None, *, dry_run: bool, as_json: bool) -> None:
     """Move old weeks to ARCHIVE_URL now, as `maintain` does every hour. Safe to run twice, and to stop anywhere."""
-    told = _with_parts(lambda given: archiving.plan(given) if dry_run else archiving.move(given, week))
+    told = with_parts(lambda given: archiving.plan(given) if dry_run else archiving.move(given, week))
     shown = [one for one in told if week in {None, one.week}]
-    _print(shown, [one.line for one in shown], as_json=as_json)
+    print_answer(shown, [one.line for one in shown], as_json=as_json)
 
 
 @main.command("held")
@@ -327,9 +325,9 @@ def held_(limit: int, *, as_json: bool) -> None:
         async with given.ledger.store.connection() as connection:
             return await agenda.held(connection, limit=limit)
 
-    found = _with_parts(listed)
+    found = with_parts(listed)
     lines = [f"{one.notification}  {one.channel}  held since {one.since:%Y-%m-%d %H:%M:%S}" for one in found]
-    _print([msgspec.structs.asdict(one) for one in found], lines, as_json=as_json)
+    print_answer([msgspec.structs.asdict(one) for one in found], lines, as_json=as_json)
 
 
 @main.command("release")
@@ -337,7 +335,7 @@ def held_(limit: int, *, as_json: bool) -> None:
 @_REASON
 def release_(notification: UUID, reason: str) -> None:
     """Let a held notification be sent again."""
-    _with_parts(lambda given: release(given.ledger, notification, by="cli", reason=reason))
+    with_parts(lambda given: release(given.ledger, notification, by="cli", reason=reason))
     click.echo("released")
 
 
@@ -346,7 +344,7 @@ def release_(notification: UUID, reason: str) -> None:
 @_REASON
 def cancel_(notification: UUID, reason: str) -> None:
     """Call off what is still to come of a notification; what has left may still arrive."""
-    called = _with_parts(lambda given: cancel(given.ledger, notification, by="cli", reason=reason))
+    called = with_parts(lambda given: cancel(given.ledger, notification, by="cli", reason=reason))
     click.echo(f"{'cancelled' if called.is_new else 'cancelled already'}; it is {called.after.state.status}")
 
 
@@ -362,7 +360,7 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
 def pause(type_: str | None, channel: str | None, provider: str | None, reason: str, *, everything: bool) -> None:
     """Stop sending what has all that is named; when it returns, no attempt of it begins any more."""
     selector = _selector(type_, channel, provider, everything=everything)
-    begun = _with_parts(lambda given: pauses_of(given).begin(selector, by="cli", reason=reason))
+    begun = with_parts(lambda given: pauses_of(given).begin(selector, by="cli", reason=reason))
     click.echo(f"{'paused' if begun.is_new else 'paused already'} {_told(begun.pause)}")
 
 
@@ -372,7 +370,7 @@ def pause(type_: str | None, channel: str | None, provider: str | None, reason: 
 def resume(type_: str | None, channel: str | None, provider: str | None, reason: str, *, everything: bool) -> None:
     """End the pause of exactly what is named; other pauses stay."""
     selector = _selector(type_, channel, provider, everything=everything)
-    ended = _with_parts(lambda given: pauses_of(given).end_selected(selector, by="cli", reason=reason))
+    ended = with_parts(lambda given: pauses_of(given).end_selected(selector, by="cli", reason=reason))
     click.echo(f"resumed {_told(ended)}")
 
 
@@ -380,8 +378,8 @@ def resume(type_: str | None, channel: str | None, provider: str | None, reason:
 @_JSON
 def pauses_(*, as_json: bool) -> None:
     """List what is paused, the longest first."""
-    found = _with_parts(lambda given: pauses_of(given).listed())
-    _print([msgspec.structs.asdict(one) for one in found], [_told(one) for one in found], as_json=as_json)
+    found = with_parts(lambda given: pauses_of(given).listed())
+    print_answer([msgspec.structs.asdict(one) for one in found], [_told(one) for one in found], as_json=as_json)
 
 
 def _selector(type_: str | None, channel: str | None, provider: str | None, *, everything: bool) -> Selector:
@@ -407,9 +405,9 @@ def dead_letters() -> None:
 @_JSON
 def list_(state: str, limit: int, *, as_json: bool) -> None:
     """List them, newest first."""
-    letters = _with_parts(lambda given: given.set_aside.listed(state=state, limit=limit))
+    letters = with_parts(lambda given: given.set_aside.listed(state=state, limit=limit))
     lines = [f"{one.key}  {one.received_at:%Y-%m-%d %H:%M:%S}  {one.reason}  {one.type or '?'}" for one in letters]
-    _print([answers.of_letter(one) for one in letters], lines, as_json=as_json)
+    print_answer([answers.of_letter(one) for one in letters], lines, as_json=as_json)
 
 
 @dead_letters.command()
@@ -417,11 +415,11 @@ def list_(state: str, limit: int, *, as_json: bool) -> None:
 @_JSON
 def show(key: bytes, *, as_json: bool) -> None:
     """Show one with every fault, without its body."""
-    letter = _with_parts(lambda given: given.set_aside.shown(key))
+    letter = with_parts(lambda given: given.set_aside.shown(key))
     if letter is None:
         raise OperationError("there is no such dead letter")
     told = answers.of_letter(letter)
-    _print(told, [f"{name}: {value}" for name, value in told.items()], as_json=as_json)
+    print_answer(told, [f"{name}: {value}" for name, value in told.items()], as_json=as_json)
 
 
 @dead_letters.command()
@@ -430,9 +428,9 @@ def show(key: bytes, *, as_json: bool) -> None:
 @_JSON
 def replay(key: bytes, reason: str, *, as_json: bool) -> None:
     """Take one in again, as if it had just come. Twice is the same as once."""
-    result = _with_parts(lambda given: DeadLetters(given.set_aside, given.take_in).replay(key, by="cli", reason=reason))
+    result = with_parts(lambda given: DeadLetters(given.set_aside, given.take_in).replay(key, by="cli", reason=reason))
     told = answers.of_replay(result)
-    _print(told, [f"{name}: {value}" for name, value in told.items()], as_json=as_json)
+    print_answer(told, [f"{name}: {value}" for name, value in told.items()], as_json=as_json)
 
 
 @dead_letters.command()
@@ -440,7 +438,7 @@ def replay(key: bytes, reason: str, *, as_json: bool) -> None:
 @_REASON
 def discard(key: bytes, reason: str) -> None:
     """Let one be; it stays listed as discarded until it is deleted."""
-    _with_parts(lambda given: DeadLetters(given.set_aside, given.take_in).discard(key, by="cli", reason=reason))
+    with_parts(lambda given: DeadLetters(given.set_aside, given.take_in).discard(key, by="cli", reason=reason))
     click.echo("discarded")
 
 
@@ -453,7 +451,7 @@ def catalogue() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 def check(file: Path | None) -> None:
     """Check a catalogue, ours by default, with its templates, and say what each message makes."""
-    given = _settings()
+    given = settings_named()
     for line in describe(catalogue_of(given, file), channels=given.served()):
         click.echo(line)
 
@@ -462,7 +460,7 @@ def check(file: Path | None) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 def prices_(file: Path | None) -> None:
     """Check a price list (that of PRICES, else the one that is shipped) against SPEND_CAPS, and say what both say."""
-    given = _settings()
+    given = settings_named()
     prices = prices_of(msgspec.structs.replace(given, prices=str(file)) if file else given)
     for line in (*describe_prices(prices), *describe_caps(given.caps())):
         click.echo(line)
@@ -474,7 +472,7 @@ def prices_(file: Path | None) -> None:
 def try_(file: Any, *, as_json: bool) -> None:
     """Read one message from a file and show what it would make and say, or tell of a person. Needs no database."""
     try:
-        given = _settings()
+        given = settings_named()
         known = catalogue_of(given)
         envelope, _ = known.read(file.read(), now=answers.local_now(), channels=given.served())
         asked = known.asks(envelope, channels=given.served())
@@ -482,11 +480,11 @@ def try_(file: Any, *, as_json: bool) -> None:
         raise OperationError(str(exc)) from exc
     if not isinstance(asked, list):
         told = of_news(asked)
-        _print([told], [answers.as_words(told)], as_json=as_json)
+        print_answer([told], [answers.as_words(told)], as_json=as_json)
         return
     renderer = renderer_of(given, known)
     tried = [answers.of_wanted(one, renderer) for one in asked]
-    _print(tried, [line for one in tried for line in answers.wanted_lines(one)], as_json=as_json)
+    print_answer(tried, [line for one in tried for line in answers.wanted_lines(one)], as_json=as_json)
 
 
 @catalogue.command()
@@ -497,10 +495,10 @@ def try_(file: Any, *, as_json: bool) -> None:
 )
 def schemas(out: Path | None) -> None:
     """Print the JSON Schema (2020-12) of each message that the catalogue knows, by its type."""
-    given = _settings()
+    given = settings_named()
     known = message_schemas(catalogue_of(given), channels=given.served())
     if out is None:
-        _print(known, [], as_json=True)
+        print_answer(known, [], as_json=True)
         return
     out.mkdir(parents=True, exist_ok=True)
     for name, schema in known.items():
@@ -535,7 +533,7 @@ def settings(*, as_json: bool) -> None:
         for one in known
     ]
     named = "Each may also be given as NAME_FILE, a file that holds the value; a secret is read again when it changes."
-    _print(known, [*lines, named], as_json=as_json)
+    print_answer(known, [*lines, named], as_json=as_json)
 
 
 def _key(text: str) -> bytes:
