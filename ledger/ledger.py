@@ -38,7 +38,7 @@ from ledger.operations import Operations, OperationsFact, Paused, Resumed
 from ledger.recipient import ContactChanged, Recipient, RecipientFact, fold, nobody, stream_of
 from ledger.signals import AGENDA, FACTS, TEMPLATES, Signals
 from ledger.store import Encoded, Row, Store, Taken
-from ledger.suppression import Entry, Suppression, SuppressionFact
+from ledger.suppression import Suppression, SuppressionFact
 from ledger.surroundings import Around, Surroundings
 from ledger.template import Published, RolledBack
 from ledger.values import CONTENT_OF, Channel, Content, Personal
@@ -125,11 +125,6 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     def suppression(self) -> Suppression | None:
         """What is known of the address that it goes to, None while it has none."""
         return self.suppressions.get(self.person.address_hash or "")
-
-    def forbidden_by(self, now: datetime) -> Entry | None:
-        """Return what is on the suppression list against sending it to its address; None when nothing is."""
-        known = self.suppression
-        return known.against(self.state.requested.category, now) if known is not None else None
 
     def now(self) -> datetime:
         """Return the database's time: as it was read, plus what this process's monotonic clock has counted since."""

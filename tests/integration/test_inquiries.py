@@ -28,6 +28,7 @@ from providers.twilio import Twilio
 from templates.rendering import Renderer
 from tests.integration.ledger import lives
 from tests.integration.ledger.parts import Connection, now, rows, set_aside_in
+from tests.support.listed import listed_for
 from tests.support.postgres import Database
 from tests.support.service import until
 
@@ -177,7 +178,7 @@ async def test_i07_an_answer_that_the_number_is_dead_forbids_the_number(
     await handle(deliver, await read(ledger, stream))
     loaded = await read(ledger, stream)
     assert loaded.state.status is Status.BOUNCED
-    assert loaded.forbidden_by(loaded.now()) is not None
+    assert listed_for(loaded) is not None
 
 
 async def test_i13_a_question_that_fails_is_no_fact_and_waits(

@@ -11,6 +11,7 @@ from ledger.values import Channel
 from projections.suppressions import Suppressions
 from tests.integration.api.conftest import Service
 from tests.integration.api.deliveries import message, posted, sent
+from tests.support.listed import listed_for
 from tests.support.postgres import Database
 from tests.support.service import SOON
 
@@ -44,7 +45,7 @@ async def test_i07_an_address_that_is_listed_by_hand_forbids_what_was_asked_for_
     known = await add(service)
     loaded = await service.ledger.load(stream)
     assert loaded is not None
-    forbidding = loaded.forbidden_by(loaded.now())
+    forbidding = listed_for(loaded)
     assert forbidding is not None
     assert (str(loaded.suppression and loaded.suppression.stream), forbidding.version) == (known["id"], 1)
     (entry,) = known["entries"]

@@ -14,6 +14,7 @@ from ledger.notification import Intent, Origin
 from ledger.suppression import Reason
 from ledger.values import Accepted, Channel, Report, ReportKind
 from tests.integration.ledger.parts import Connection, begun, new_id, rows, set_aside_in
+from tests.support.listed import listed_for
 
 ADDRESS, ANOTHER = "ab" * 16, "cd" * 16
 LISTED = """
@@ -46,7 +47,7 @@ async def start(ledger: Ledger, known: Loaded, attempt: UUID) -> Loaded:
 
     def decide(current: Loaded, now: datetime) -> Decision | None:
         assert current.suppression is not None
-        if current.forbidden_by(now):
+        if listed_for(current):
             return None
         intent = Intent(
             attempt=attempt,
@@ -98,7 +99,7 @@ async def test_i07_a_suppression_that_commits_after_we_read_refuses_the_intent(l
     await receive.reports([bounce(notification, attempt)])
     after = await start(ledger, waiting, uuid4())
     assert after.state.attempts == ()
-    assert after.forbidden_by(after.now()) is not None
+    assert listed_for(after) is not None
 
 
 async def test_i07_of_an_intent_and_a_suppression_at_the_same_moment_none_comes_behind_the_other_unseen(
@@ -151,5 +152,5 @@ async def test_other_addresses_other_channels_and_those_without_an_address_are_u
     await receive.reports([bounce(*await sent(ledger))])
     for one in (await requested(ledger, ANOTHER), await requested(ledger, channel=Channel.SMS)):
         assert one.suppression is not None
-        assert one.forbidden_by(one.now()) is None
+        assert listed_for(one) is None
     assert (await requested(ledger, None)).suppression is None
