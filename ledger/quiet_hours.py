@@ -17,14 +17,13 @@ def end(hours: QuietHours, zone: str, now: datetime) -> datetime | None:
     """
     there = _zone(zone)
     local = now.astimezone(there)
-    over_midnight = hours.end < hours.start
-    begun, ended = hours.start <= local.time(), hours.end <= local.time()
-    quiet = begun or not ended if over_midnight else begun and not ended
-    if not quiet:
+    over_midnight, begun = hours.end < hours.start, hours.start <= local.time()
+    if hours.start == hours.end or not (begun or over_midnight):
         return None
     day = local.date() + timedelta(days=1) if over_midnight and begun else local.date()
     wall = datetime.combine(day, hours.end, tzinfo=there)
-    return max(wall.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    until = max(wall.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    return until if now < until else None
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -92,8 +92,8 @@ async def test_i07_it_holds_where_a_newer_release_writes_of_the_notification_mea
     async with await psycopg.AsyncConnection.connect(database.superuser_url, autocommit=True) as newer:
         await newer.execute(HOLD_APPENDS)
         posting = asyncio.create_task(ask(service, "POST", path, data=ONE_CLICK))
-        while not await (await newer.execute(HELD)).fetchone():
-            await asyncio.sleep(0)
+        while await (await newer.execute(HELD)).fetchone() is None:
+            continue
         await newer.execute(TELEPORTED, (stream,))
         await newer.execute("SELECT pg_advisory_unlock_all()")
         assert (await posting).status_code == 200

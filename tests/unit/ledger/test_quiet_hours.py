@@ -45,6 +45,7 @@ def moment(text: str) -> datetime:
         (HALF_PAST_TWO, "Europe/Berlin", "2026-03-29T00:59:00Z", "2026-03-29T01:30:00Z"),
         (HALF_PAST_TWO, "Europe/Berlin", "2026-03-29T01:30:00Z", None),
         (HALF_PAST_TWO, "Europe/Berlin", "2026-10-24T23:00:00Z", "2026-10-25T01:30:00Z"),
+        (HALF_PAST_TWO, "Europe/Berlin", "2026-10-25T00:40:00Z", "2026-10-25T01:30:00Z"),
         (HALF_PAST_TWO, "Europe/Berlin", "2026-10-25T01:10:00Z", "2026-10-25T01:30:00Z"),
         (HALF_PAST_TWO, "Europe/Berlin", "2026-10-25T01:30:00Z", None),
     ],
