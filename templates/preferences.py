@@ -57,6 +57,13 @@ _CHOICES = _list_of(("category", _word(Category), True), ("channel", _word(Chann
 _CONSENT = (("purpose", _ID, True), ("granted", _FLAG, True), ("wording", _ID, False), ("where", _ID, False))
 _CONSENTS = _list_of(*_CONSENT, ("at", _MOMENT, False))
 _DATED_CONSENTS = _list_of(*_CONSENT, ("at", _MOMENT, True))
+# A consent that is granted names its wording.
+_PROVEN = {
+    "anyOf": [
+        {"properties": {"granted": {"enum": [False]}}},
+        {"properties": {"wording": _ID.schema}, "required": ["wording"]},
+    ]
+}
 _QUIET_HOURS = _record(("from", _CLOCK, True), ("to", _CLOCK, True))
 
 
@@ -98,12 +105,13 @@ def read_preferences(
 
 def schemas_in(names: Names) -> dict[str, Any]:
     """Return what JSON Schema can say of the parts of a body in which consents are dated."""
-    shapes: dict[str, Shape] = {
-        names.choices: _CHOICES,
-        names.consents: _DATED_CONSENTS,
-        names.quiet_hours: _QUIET_HOURS,
+    consents = schema_of(_DATED_CONSENTS)
+    said = {
+        names.choices: schema_of(_CHOICES),
+        names.consents: {**consents, "items": {**consents["items"], **_PROVEN}},
+        names.quiet_hours: schema_of(_QUIET_HOURS),
     }
-    return {name: {"anyOf": [schema_of(shape), {"type": "null"}]} for name, shape in shapes.items()}
+    return {name: {"anyOf": [schema, {"type": "null"}]} for name, schema in said.items()}
 
 
 def _listed(

@@ -80,6 +80,16 @@ def test_of_what_is_missing_or_of_another_kind_schema_and_service_say_the_same(
     assert is_described(message, message_type) == is_taken(message), message
 
 
+@pytest.mark.parametrize("wording", [{}, {"wording": None}, {"wording": "w-1"}], ids=str)
+@pytest.mark.parametrize("granted", [True, False])
+def test_a_consent_that_is_granted_names_its_wording(wording: dict[str, Any], *, granted: bool):
+    message = copy.deepcopy(MESSAGES["UserPreferencesChangedEvent"])
+    del message["payload"]["consents"][0]["wording"]
+    message["payload"]["consents"][0] |= {"granted": granted, **wording}
+    is_proven = not granted or bool(wording.get("wording"))
+    assert is_described(message, "UserPreferencesChangedEvent") == is_taken(message) == is_proven
+
+
 NEARLY = st.sampled_from(
     ["ada@", "+44", "GBP ", "gbp", "2031-02-30", "2031-05-04T12:00:00", "2031-05-04T12:00:00Z", "https://x.example", 0]
 )
