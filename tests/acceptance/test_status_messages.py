@@ -121,5 +121,5 @@ async def test_without_a_broker_nothing_is_published_and_the_views_go_on(databas
         await service.start("project")
         await take_in(database.url, shipped(3))
         await until(lambda: count(database.url, LISTED) == 3, "the view")
-        assert count(database.url, "SELECT count(*) FROM ledger.follower") == 1
+        assert count(database.url, "SELECT count(*) FROM ledger.follower WHERE name = 'status_messages'") == 0
         await service.stop_all()

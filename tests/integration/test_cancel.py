@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 from collections import defaultdict
 from datetime import timedelta
 from uuid import UUID
@@ -16,6 +15,7 @@ from providers.fakes.ses import FakeSes
 from tests.integration.ledger.parts import Connection, new_id, now, request, rows, running_ledger
 from tests.integration.test_pauses import asked_for, deliverer, handle, read
 from tests.support.postgres import Database
+from tests.support.races import Race
 
 RACES = int(os.environ.get("TEST_RACES", "50"))
 AT_ONCE = 10
@@ -27,8 +27,7 @@ STREAMS = "SELECT originator_id FROM ledger.stored_events WHERE topic = 'notific
 
 
 async def called_off(ledger: Ledger, stream: UUID) -> bool:
-    """Cancel it a moment later or earlier than others act on it; False = it was too late."""
-    await asyncio.sleep(random.random() * 0.02)
+    """Cancel it; False = it was too late."""
     try:
         await cancel(ledger, stream, by="tester", reason="a race")
     except TooLateError:
@@ -36,9 +35,10 @@ async def called_off(ledger: Ledger, stream: UUID) -> bool:
     return True
 
 
-async def race(deliver: Deliver, delivering: Ledger, cancelling: Ledger, stream: UUID) -> bool:
+async def run(race: Race, deliver: Deliver, delivering: Ledger, cancelling: Ledger, stream: UUID) -> bool:
     known = await read(delivering, stream)
-    won, _ = await asyncio.gather(called_off(cancelling, stream), handle(deliver, known))
+    won = await race.run(called_off(cancelling, stream), handle(deliver, known))
+    race.tell(one_was_first=won)
     return won
 
 
@@ -55,9 +55,10 @@ async def test_i07_of_cancels_and_intents_at_the_same_moment_no_attempt_begins_a
 ):
     await asked_for(database, *["OrderShippedEvent"] * RACES)
     streams = [stream for (stream,) in await rows(application, STREAMS)]
+    race = Race()
     async with running_ledger(database.url) as another, deliverer(ledger, fake) as deliver:
         for first in range(0, RACES, AT_ONCE):
-            raced = (race(deliver, ledger, another, stream) for stream in streams[first : first + AT_ONCE])
+            raced = (run(race, deliver, ledger, another, stream) for stream in streams[first : first + AT_ONCE])
             await asyncio.gather(*raced)
     sent = {request.tags["notification"] for request in fake.requests}
     told = await histories(application)
@@ -77,13 +78,12 @@ async def test_i07_of_cancels_and_fallbacks_at_the_same_moment_one_comes_first_a
     streams = [new_id() for _ in range(RACES)]
     for stream in streams:
         await ledger.append(Decision(facts=(NewFact(stream, 1, request(at=overdue, fallback=sms)),)))
-    won: dict[UUID, bool] = {}
+    race, won = Race(), dict[UUID, bool]()
     async with running_ledger(database.url) as another, deliverer(ledger, fake) as deliver:
         for first in range(0, RACES, AT_ONCE):
             raced = streams[first : first + AT_ONCE]
-            won |= zip(
-                raced, await asyncio.gather(*(race(deliver, ledger, another, stream) for stream in raced)), strict=True
-            )
+            ran = await asyncio.gather(*(run(race, deliver, ledger, another, stream) for stream in raced))
+            won |= zip(raced, ran, strict=True)
     told = await histories(application)
     for stream in streams:
         assert told[stream] == ["requested", "cancelled" if won[stream] else "fell_back"]

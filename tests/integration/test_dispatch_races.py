@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -24,6 +23,7 @@ from providers.fakes.ses import FakeSes
 from tests.integration.ledger.parts import IDENTITY, Connection, begun, new_id, rows, running_ledger
 from tests.integration.test_policy import SAID, deliverer, handled
 from tests.support.postgres import Database
+from tests.support.races import Race
 
 # TEST_RACES=1000 for a release.
 RACES = int(os.environ.get("TEST_RACES", "50"))
@@ -86,25 +86,22 @@ async def test_i07_no_attempt_has_a_position_after_what_forbids_it(
 ):
     statuses: dict[UUID, Status] = {}
     said_in: dict[UUID, UUID] = {}
-    drawn = random.Random(7)
+    race = Race()
 
-    async def race(deliver: Deliver, other: Ledger, number: int) -> None:
+    async def run(deliver: Deliver, other: Ledger, number: int) -> None:
         stream, user = new_id(), f"u-{number}"
         said_in[stream] = stream if word.say is call_off else _said_in(user, word.say)
         hashed = IDENTITY.address_hash(address_of(user))
         person = Personal(address_of(user), "Ada", SAID)
         await ledger.append(begun(stream, recipient=f"user:{user}", user_id=user, address_hash=hashed, personal=person))
-        # A little more or less of a start, so that each is met at every step of the other.
-        first, second = drawn.random() * 0.02, drawn.random() * 0.02
-        await asyncio.gather(
-            _after(first, handled(deliver, ledger, stream)), _after(second, word.say(other, stream, user))
-        )
+        after = await race.run(handled(deliver, ledger, stream), word.say(other, stream, user))
+        race.tell(one_was_first=bool(after.state.attempts))
         statuses[stream] = (await handled(deliver, ledger, stream)).state.status
 
     async with deliverer(ledger, fake) as deliver, running_ledger(database.url) as other:
         for begin in range(0, RACES, _AT_ONCE):
             numbers = range(begin, min(begin + _AT_ONCE, RACES))
-            await asyncio.gather(*(race(deliver, other, number) for number in numbers))
+            await asyncio.gather(*(run(deliver, other, number) for number in numbers))
     started = await _positions(application, "notification.attempt_started")
     said = await _positions(application, word.topic)
     for stream, status in statuses.items():
@@ -114,11 +111,6 @@ async def test_i07_no_attempt_has_a_position_after_what_forbids_it(
             assert said_in[stream] in said
             assert status is word.ended
     assert 0 < len(started) < RACES, "nothing has raced"
-
-
-async def _after(seconds: float, what: Awaitable[object]) -> None:
-    await asyncio.sleep(seconds)
-    await what
 
 
 def _said_in(user: str, say: Say) -> UUID:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -57,6 +56,7 @@ from tests.integration.ledger.parts import (
 )
 from tests.integration.test_pauses import deliverer, handle, read
 from tests.support.postgres import Database
+from tests.support.races import Race
 
 RACES = int(os.environ.get("TEST_RACES", "50"))
 AT_ONCE = 10
@@ -129,7 +129,7 @@ async def test_i19_what_is_stored_while_its_person_is_erased_is_erased_too(
         old = (await ledger._keys.ensure(connection, ["user:ada"]))["user:ada"]
     await erase(ledger)
     stream = new_id()
-    late = request(recipient="user:ada", user_id="ada", at=now() + timedelta(seconds=1))
+    late = request(recipient="user:ada", user_id="ada", at=await ledger.store.now())
     await ledger.append(Decision(facts=(NewFact(stream, 1, late, old),)))
     async with deliverer(ledger, fake) as deliver:
         await handle(deliver, await read(ledger, stream))
@@ -264,19 +264,16 @@ async def test_i07_i19_of_erasures_and_intents_at_the_same_moment_no_attempt_beg
     streams = await asked(database, ledger, application, *(shipped(user, f"{user}@sandbox.example") for user in people))
     by_stream = dict(zip(streams, people, strict=True))
 
-    async def race(deliver: Deliver, erasing: Ledger, stream: UUID) -> None:
+    race = Race()
+
+    async def run(deliver: Deliver, erasing: Ledger, stream: UUID) -> None:
         known = await read(ledger, stream)
-
-        async def handled() -> None:
-            # Mostly soon, sometimes late: whichever machine this is, some come first and some do not.
-            await asyncio.sleep(random.random() ** 3 * 0.5)
-            await handle(deliver, known)
-
-        await asyncio.gather(erase(erasing, by_stream[stream]), handled())
+        await race.run(erase(erasing, by_stream[stream]), handle(deliver, known))
+        race.tell(one_was_first=not (await read(ledger, stream)).state.attempts)
 
     async with running_ledger(database.url) as another, deliverer(ledger, fake) as deliver:
         for first in range(0, RACES, AT_ONCE):
-            await asyncio.gather(*(race(deliver, another, stream) for stream in streams[first : first + AT_ONCE]))
+            await asyncio.gather(*(run(deliver, another, stream) for stream in streams[first : first + AT_ONCE]))
     sent = {UUID(one.tags["notification"]) for one in fake.requests}
     started = dict(await rows(application, "SELECT stream, position FROM ledger.facts WHERE topic LIKE '%%started'"))
     gone = await rows(

@@ -80,7 +80,7 @@ async def test_a_message_is_heard_on_the_same_path(service: Service):
 
 async def test_they_are_shown_as_of_any_moment(service: Service):
     first = await allowed(service, preferences=[OFF])
-    between = (await service.ledger.store.now()).isoformat()
+    between = (await service.client.get(ADA)).json()["changed_at"]
     last = await allowed(service, preferences=[{**OFF, "enabled": True}])
     for at, expected in ((between, first), ("9999-01-01T00:00:00Z", last)):
         assert (await service.client.get(PREFERENCES, params={"at": at})).json() == expected
