@@ -13,8 +13,7 @@ def judged(loaded: Loaded, allowed: AllowList, now: datetime) -> Verdict:
 
     Raises KeyMissingError where nobody can read what the message said, and no erasure is why.
     """
-    if not loaded.is_erased:
-        _ = loaded.personal
+    loaded.check_readable()
     person, requested = loaded.person, loaded.state.requested
     # To tell the country of a number takes as long as all the rules together.
     asked = requested.channel is Channel.SMS and not allowed.any_country

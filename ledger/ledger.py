@@ -48,6 +48,7 @@ _TRIES = 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 _AT_ONCE = timedelta(seconds=1)
 _LOADED_AT_ONCE = 200
+_NO_KEY = "the key of the person's data is not there"
 # The stream of what is in no log.
 _NOWHERE = UUID(int=0)
 _DECIDE_AGAIN = {Refusal.VERSION, Refusal.PREDECESSOR, Refusal.GUARD}
@@ -111,8 +112,13 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         """What the message said of the person. Raises KeyMissingError where it cannot be read."""
         personal = self.state.requested.personal
         if not isinstance(personal, Personal):
-            raise KeyMissingError("the key of the person's data is not there")
+            raise KeyMissingError(_NO_KEY)
         return personal
+
+    def check_readable(self) -> None:
+        """Raise KeyMissingError where nobody can read what the message said, and no erasure is why."""
+        if not isinstance(self.state.requested.personal, Personal) and not self.is_erased:
+            raise KeyMissingError(_NO_KEY)
 
     @property
     def is_erased(self) -> bool:

@@ -105,6 +105,11 @@ def _is_over(fact: Listed, now: datetime) -> bool:
     return fact.expires_at is not None and fact.expires_at <= now
 
 
+def _lasts(fact: Listed, until: datetime | None) -> bool:
+    """Whether it holds until then at least; None = for good."""
+    return fact.expires_at is None or (until is not None and until <= fact.expires_at)
+
+
 def stream_of(identity: Identity, channel: Channel, address_hash: str) -> UUID:
     """Return the id of the stream of an address: derived, so that a guard can name it before it is there."""
     return identity.standing_stream("suppression", f"{channel.value}:{address_hash}")
@@ -152,10 +157,11 @@ class Grounds(msgspec.Struct, frozen=True, kw_only=True):
 def list_address(state: Suppression, grounds: Grounds, origin: Origin) -> tuple[Listed, ...]:
     """Record that an address must not be used.
 
-    What is listed for this reason and category until the same time is no news; what has expired meanwhile is.
+    What is listed for this reason and category for as long, or longer, is no news: a release alone ends it sooner. What
+    has expired meanwhile is.
     """
     known = state.entries.get((grounds.reason, grounds.category))
-    if known is not None and not _is_over(known.fact, origin.now) and known.fact.expires_at == grounds.expires_at:
+    if known is not None and not _is_over(known.fact, origin.now) and _lasts(known.fact, grounds.expires_at):
         return ()
     listed = Listed(
         **origin.stamp(),

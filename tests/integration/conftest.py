@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,9 @@ from ledger.ledger import Ledger
 from ledger.store import Store, connect
 from providers.fakes.ses import FakeSes
 from tests.integration.ledger.parts import Connection, opened_store, running_ledger
+from tests.support import service as processes
 from tests.support.postgres import Database
+from tests.support.service import Service
 
 
 @pytest.fixture
@@ -31,6 +34,13 @@ async def application(database: Database) -> AsyncIterator[Connection]:
     """A connection with the application's rights."""
     async with await connect(database.url) as connection:
         yield connection
+
+
+@pytest.fixture
+async def service(database: Database, tmp_path: Path) -> AsyncIterator[Service]:
+    """The service's processes, one for each command or role that a test starts."""
+    async with processes.running(tmp_path, DATABASE_URL=database.url) as service:
+        yield service
 
 
 @pytest.fixture

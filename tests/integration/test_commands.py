@@ -1,13 +1,11 @@
 """The command line as people use it: what cannot be done is one clear line, and never a trace."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import psycopg
-import pytest
 
 from ledger.set_aside import Refusal
 from ledger.store import Encoded
@@ -19,12 +17,6 @@ from tests.support import ports
 from tests.support import service as processes
 from tests.support.postgres import Database
 from tests.support.service import Service
-
-
-@pytest.fixture
-async def service(database: Database, tmp_path: Path) -> AsyncIterator[Service]:
-    async with processes.running(tmp_path, DATABASE_URL=database.url) as service:
-        yield service
 
 
 async def _said(service: Service, *arguments: str, **settings: str) -> tuple[int, str]:

@@ -1,6 +1,6 @@
 """Erasing at a terminal, and the list of erasures on its way from one database to one that was restored."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -9,19 +9,12 @@ import pytest
 
 from tests.integration.ledger import lives
 from tests.integration.ledger.parts import IDENTITY, running_ledger
-from tests.support import service as processes
 from tests.support.postgres import Database, fresh_database, template
 from tests.support.service import Service
 
 ADA = "ada@example.com"
 WHY = ("--reason", "asked for by letter")
 SINCE = ("--since", "2026-01-02T03:04:05+0000")
-
-
-@pytest.fixture
-async def service(database: Database, tmp_path: Path) -> AsyncIterator[Service]:
-    async with processes.running(tmp_path, DATABASE_URL=database.url) as service:
-        yield service
 
 
 @pytest.fixture

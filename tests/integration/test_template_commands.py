@@ -1,7 +1,6 @@
 """Templates at a terminal, and from a repository: a folder is published as a whole or not at all."""
 
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,6 @@ from tests.support.service import Service
 
 NAME = "two_factor_code"
 WHY = ("--reason", "a test")
-
-
-@pytest.fixture
-async def service(database: Database, tmp_path: Path) -> AsyncIterator[Service]:
-    async with processes.running(tmp_path, DATABASE_URL=database.url) as service:
-        yield service
 
 
 @pytest.fixture

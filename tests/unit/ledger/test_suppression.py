@@ -110,12 +110,18 @@ def test_an_entry_with_an_expiry_forbids_until_then_and_not_at_that_moment():
     assert against(state, Category.SECURITY, 5) is None
 
 
-def test_the_same_for_another_category_or_until_another_time_is_news():
+def test_the_same_for_another_category_or_for_longer_is_news():
     state = after(unknown(), by_hand(unknown(), expires_at=at(5)))
     assert by_hand(state, expires_at=at(5), note="another word") == ()
     assert len(by_hand(state, expires_at=at(6))) == 1
     assert len(by_hand(state)) == 1
     assert len(by_hand(state, expires_at=at(5), category=Category.MARKETING)) == 1
+
+
+def test_what_holds_for_longer_is_not_cut_short_by_listing_it_again():
+    for_good = after(unknown(), by_hand(unknown(), reason=Reason.LEGAL))
+    assert by_hand(for_good, reason=Reason.LEGAL, expires_at=at(5)) == ()
+    assert by_hand(after(unknown(), by_hand(unknown(), expires_at=at(6))), expires_at=at(5)) == ()
 
 
 def test_what_has_expired_and_is_listed_again_is_news():
