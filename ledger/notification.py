@@ -54,7 +54,8 @@ class Requested(Fact, frozen=True, kw_only=True):
 
     `recipient` names the data key of the person: `user:<id>`, or `address:<keyed hash>` where only that is known.
     Where `locale_assumed`, nobody said which language it is to be: the person's own goes before `locale`. `consent` is
-    the purpose that the person must have agreed to, None = it needs none; `quiet_hours` = theirs are kept.
+    the purpose that the person must have agreed to, None = none is named (see ledger/policy.py); `quiet_hours` =
+    theirs are kept.
     """
 
     type: str
