@@ -55,7 +55,8 @@ class Requested(Fact, frozen=True, kw_only=True):
     `recipient` names the data key of the person: `user:<id>`, or `address:<keyed hash>` where only that is known.
     Where `locale_assumed`, nobody said which language it is to be: the person's own goes before `locale`. `consent` is
     the purpose that the person must have agreed to, None = none is named (see ledger/policy.py); `quiet_hours` =
-    theirs are kept.
+    theirs are kept. `fallback_of` is the notification whose place it takes on another channel, `resend_of` the one that
+    somebody has sent again by it.
     """
 
     type: str
@@ -75,6 +76,7 @@ class Requested(Fact, frozen=True, kw_only=True):
     send_at: datetime | None = None
     fallback: Fallback | None = None
     fallback_of: UUID | None = None
+    resend_of: UUID | None = None
     retention: str
     source: str
     message_id: str | None = None
