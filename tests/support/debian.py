@@ -15,6 +15,7 @@ PACKAGES = {
     "buildah": "buildah",
     "mmdebstrap": "mmdebstrap",
     "bwrap": "bubblewrap",
+    "chromium": "chromium",
 }
 
 
