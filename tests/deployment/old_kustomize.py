@@ -21,7 +21,7 @@ def _translate(folder: Path) -> None:
     if given.get("kind") == "Component":
         return  # unknown then; what it holds is taken over by those that use it
     for number, component in enumerate(given.pop("components", [])):
-        given["patches"] = [*given.get("patches", []), *_taken_over(folder / component, folder, str(number))]
+        _take_over(folder / component, folder, given, prefix=str(number))
     listed = given.pop("resources", [])
     given["bases"] = [name for name in listed if (folder / name).is_dir()]
     given["resources"] = [name for name in listed if (folder / name).is_file()]
@@ -33,11 +33,19 @@ def _translate(folder: Path) -> None:
     (folder / FILE).write_text(yaml.safe_dump(given))
 
 
-def _taken_over(component: Path, folder: Path, prefix: str) -> Iterator[dict[str, Any]]:
-    """The patches of a component, copied to where it is used."""
-    for patch in yaml.safe_load((component / FILE).read_text()).get("patches", []):
-        shutil.copy(component / patch["path"], folder / f"{prefix}-{patch['path']}")
-        yield {"path": f"{prefix}-{patch['path']}"}
+def _take_over(component: Path, folder: Path, given: dict[str, Any], *, prefix: str) -> None:
+    """Make what a component holds the own of where it is used; its patches come first there, as they do today."""
+    held = yaml.safe_load((component / FILE).read_text())
+
+    def copied(name: str) -> str:
+        return str(shutil.copy(component / name, folder / f"{prefix}-{name}").name)
+
+    given["resources"] = [*given.get("resources", []), *(copied(name) for name in held.get("resources", []))]
+    patches = [{"path": copied(patch["path"])} for patch in held.get("patches", [])]
+    given["patches"] = [*patches, *given.get("patches", [])]
+    mine = {one["name"]: one for one in given.get("configMapGenerator", [])}
+    for generator in held.get("configMapGenerator", []):
+        mine[generator["name"]]["literals"] += generator["literals"]
 
 
 def _patches(folder: Path, patch: dict[str, Any], resources: list[str]) -> Iterator[str]:

@@ -187,6 +187,27 @@ def test_the_owner_of_the_schema_is_known_to_the_migration_alone(manifests: Mani
     assert "DATABASE_URL" not in {key for _, key in secret_files(manifests.named("Job", "migrate")).values()}
 
 
+def test_where_weeks_are_archived_one_login_drops_them_and_two_accounts_reach_the_bucket(manifests: Manifests):
+    """Staging and production archive; the application's own login drops nothing there."""
+    archiving = manifests.environment != "dev"
+    assert {"ARCHIVE_URL", "ARCHIVE_ROLE"} & manifests.settings().keys() == (
+        {"ARCHIVE_URL", "ARCHIVE_ROLE"} if archiving else set()
+    )
+    drops = [
+        one["metadata"]["name"]
+        for one in manifests.of(*WORKLOADS)
+        if any(key == "ARCHIVE_DATABASE_URL" for _, key in secret_files(one).values())
+    ]
+    assert drops == (["maintain"] if archiving else [])
+    accounts = {name: pod(one)["serviceAccountName"] for name, one in manifests.deployments().items()}
+    own = {name for name, account in accounts.items() if account == f"notification-ledger-{name}"}
+    assert own == ({"api", "maintain", "deliver"} if archiving else {"deliver"})
+    with_a_role = {
+        one["metadata"]["name"] for one in manifests.of("ServiceAccount") if one["metadata"].get("annotations")
+    }
+    assert with_a_role == {f"notification-ledger-{name}" for name in (*own, "secrets")}
+
+
 def test_every_selector_takes_the_pods_that_it_is_there_for(manifests: Manifests):
     pods = {one["metadata"]["name"]: labels(one) for one in manifests.of(*WORKLOADS)}
 

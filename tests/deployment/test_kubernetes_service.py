@@ -59,6 +59,7 @@ SECRETS = {
     "TWILIO_AUTH_TOKEN": "four",
     "FCM_CREDENTIALS": Account("project").credentials("https://provider.example"),
     "SMTP_URL": "smtp://ledger:five@relay.example",
+    "ARCHIVE_DATABASE_URL": "postgresql://ledger_archive:six@database.example/notification_ledger",
 }
 
 
@@ -100,6 +101,8 @@ def test_every_role_starts_with_the_settings_that_it_is_given(manifests: Manifes
 
 def test_a_role_reads_every_file_that_it_mounts_and_mounts_no_secret_that_it_does_not_need(manifests: Manifests):
     optional = {"deliver": {"SMTP_URL"}, "project": {"AMQP_URL"}}
+    if archives(manifests):
+        optional["maintain"] = {"ARCHIVE_DATABASE_URL"}
     for workload in manifests.of(*WORKLOADS):
         role = container(workload)["command"][-1]
         read = {name: path for name, path in environment_of(workload, manifests).items() if name.endswith("_FILE")}
@@ -107,6 +110,11 @@ def test_a_role_reads_every_file_that_it_mounts_and_mounts_no_secret_that_it_doe
         assert f"sslrootcert={AUTHORITY}" in GUIDE.read_text("utf-8")
         needed = {name.upper() for name in (*REQUIRED[role], *of_channels(role))} & SECRETS.keys()
         assert {name.removesuffix("_FILE") for name in read} == needed | optional.get(role, set())
+
+
+def archives(given: Manifests) -> bool:
+    """Whether old weeks of this environment go to S3."""
+    return given.settings().get("ARCHIVE_URL", "").startswith("s3://")
 
 
 def of_channels(role: str) -> set[str]:
@@ -120,6 +128,8 @@ def test_what_may_leave_a_pod_is_what_its_settings_lead_to_and_nothing_else(mani
         mounted = {key for _, key in secret_files(workload).values()}
         expected = {port for key in mounted for port in leads_to(key)}
         if of_channels(role) or "jwt_jwks_url" in REQUIRED[role]:
+            expected.add(HTTPS)
+        if role in {"api", "maintain"} and archives(manifests):
             expected.add(HTTPS)
         assert open_ports(manifests, workload, "egress") - {53} == expected, role
 
