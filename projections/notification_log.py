@@ -5,7 +5,7 @@ A third of it are the tables and their columns, which are read beside the fold t
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import msgspec
@@ -22,7 +22,7 @@ from ledger.values import REDACTED, Category, Channel, DoubtPolicy, Lane
 # has room for a second version of all its rows, for those that came together also change together. A report then costs
 # one heap tuple and no index entry. `progress` is what the fold goes on from; what never changes is written once.
 _CREATE_TABLES = """
-CREATE TABLE views.notification_log_v3 (
+CREATE TABLE views.notification_log_v4 (
     notification uuid PRIMARY KEY,
     created_at timestamptz NOT NULL,
     channel text NOT NULL,
@@ -57,29 +57,42 @@ CREATE TABLE views.notification_log_v3 (
     version bigint NOT NULL,
     position bigint NOT NULL,
     progress bytea NOT NULL,
-    cost jsonb NOT NULL
+    cost jsonb NOT NULL,
+    template_version text NOT NULL,
+    resend_of uuid,
+    fell_back_from uuid,
+    fell_back_to uuid
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-ALTER TABLE views.notification_log_v3 ALTER COLUMN sealed SET STORAGE EXTERNAL;
+ALTER TABLE views.notification_log_v4 ALTER COLUMN sealed SET STORAGE EXTERNAL;
 -- Each ends with the order of the answer: a page is a range of one index, whatever stands before it.
-CREATE INDEX ON views.notification_log_v3 (user_id, notification) WHERE user_id IS NOT NULL;
-CREATE INDEX ON views.notification_log_v3 (correlation_id, notification) WHERE correlation_id IS NOT NULL;
-CREATE INDEX ON views.notification_log_v3 (message_id, notification) WHERE message_id IS NOT NULL;
-CREATE INDEX ON views.notification_log_v3 (type, notification);
-CREATE INDEX ON views.notification_log_v3 (template, notification);
+CREATE INDEX ON views.notification_log_v4 (user_id, notification) WHERE user_id IS NOT NULL;
+CREATE INDEX ON views.notification_log_v4 (correlation_id, notification) WHERE correlation_id IS NOT NULL;
+CREATE INDEX ON views.notification_log_v4 (message_id, notification) WHERE message_id IS NOT NULL;
+CREATE INDEX ON views.notification_log_v4 (type, notification);
+CREATE INDEX ON views.notification_log_v4 (template, notification);
+CREATE INDEX ON views.notification_log_v4 (template_version, notification);
+CREATE INDEX ON views.notification_log_v4 (resend_of, notification) WHERE resend_of IS NOT NULL;
 -- The provider's ids of all attempts: beside the log, for an index over them there would end updates in place.
-CREATE TABLE views.notification_log_reference_v3 (
+CREATE TABLE views.notification_log_reference_v4 (
     reference text NOT NULL,
     notification uuid NOT NULL,
     PRIMARY KEY (reference, notification)
 );
 -- The addresses that it went to, by their hashes: that of the request, and those that were found for an attempt.
-CREATE TABLE views.notification_log_address_v3 (
+CREATE TABLE views.notification_log_address_v4 (
     address_hash text NOT NULL,
     notification uuid NOT NULL,
     PRIMARY KEY (address_hash, notification)
 );
+-- What the business knows it by (an order, an invoice), as the catalogue says: whoever calls knows the value alone.
+CREATE TABLE views.notification_log_business_reference_v4 (
+    name text NOT NULL,
+    value text NOT NULL,
+    notification uuid NOT NULL,
+    PRIMARY KEY (value, name, notification)
+);
 -- Likewise the status: a change of it costs an entry in this one index, and what is rare is found as fast as the rest.
-CREATE TABLE views.notification_log_status_v3 (
+CREATE TABLE views.notification_log_status_v4 (
     status text NOT NULL,
     notification uuid NOT NULL,
     PRIMARY KEY (status, notification)
@@ -88,33 +101,34 @@ CREATE TABLE views.notification_log_status_v3 (
 # What is asked for stands in these: they show the newest version that has caught up with the log. The tables of the
 # version before stay for as long as its release may still run beside this one.
 _SHOW = """
-CREATE OR REPLACE VIEW views.notification_log AS SELECT * FROM views.notification_log_v3;
-CREATE OR REPLACE VIEW views.notification_log_reference AS SELECT * FROM views.notification_log_reference_v3;
-CREATE OR REPLACE VIEW views.notification_log_status AS SELECT * FROM views.notification_log_status_v3;
-CREATE OR REPLACE VIEW views.notification_log_address AS SELECT * FROM views.notification_log_address_v3;
-"""
-# Until then the version before goes on being shown. It knows an address of the request alone.
-_SHOW_BEFORE = """
-CREATE OR REPLACE VIEW views.notification_log_address AS
-    SELECT address_hash, notification FROM views.notification_log_v2 WHERE address_hash IS NOT NULL
+CREATE OR REPLACE VIEW views.notification_log AS SELECT * FROM views.notification_log_v4;
+CREATE OR REPLACE VIEW views.notification_log_reference AS SELECT * FROM views.notification_log_reference_v4;
+CREATE OR REPLACE VIEW views.notification_log_status AS SELECT * FROM views.notification_log_status_v4;
+CREATE OR REPLACE VIEW views.notification_log_address AS SELECT * FROM views.notification_log_address_v4;
+CREATE OR REPLACE VIEW views.notification_log_business_reference AS
+    SELECT * FROM views.notification_log_business_reference_v4;
 """
 _EXISTS = """
-SELECT to_regclass('views.notification_log_v3') IS NOT NULL, to_regclass('views.notification_log_v2') IS NOT NULL
+SELECT to_regclass('views.notification_log_v4') IS NOT NULL, to_regclass('views.notification_log_v3') IS NOT NULL
 """
-_IS_SHOWN = "SELECT strpos(pg_get_viewdef('views.notification_log'::regclass), 'notification_log_v3') > 0"
+_IS_SHOWN = "SELECT strpos(pg_get_viewdef('views.notification_log'::regclass), 'notification_log_v4') > 0"
 _BEHIND = "SELECT count(*) FROM (SELECT FROM ledger.stored_events WHERE notification_id > %b LIMIT %b) AS ahead"
-_LOAD = "SELECT notification, status, progress FROM views.notification_log_v3 WHERE notification = ANY(%b)"
+_LOAD = "SELECT notification, status, progress FROM views.notification_log_v4 WHERE notification = ANY(%b)"
 _REFER = """
-INSERT INTO views.notification_log_reference_v3 (reference, notification) SELECT * FROM unnest(%b, %b)
+INSERT INTO views.notification_log_reference_v4 (reference, notification) SELECT * FROM unnest(%b, %b)
 ON CONFLICT DO NOTHING
 """
 _ADDRESS = """
-INSERT INTO views.notification_log_address_v3 (address_hash, notification) SELECT * FROM unnest(%b, %b)
+INSERT INTO views.notification_log_address_v4 (address_hash, notification) SELECT * FROM unnest(%b, %b)
 ON CONFLICT DO NOTHING
 """
-_STAND = "INSERT INTO views.notification_log_status_v3 (status, notification) SELECT * FROM unnest(%b, %b)"
+_KNOW_AS = """
+INSERT INTO views.notification_log_business_reference_v4 (name, value, notification) SELECT * FROM unnest(%b, %b, %b)
+ON CONFLICT DO NOTHING
+"""
+_STAND = "INSERT INTO views.notification_log_status_v4 (status, notification) SELECT * FROM unnest(%b, %b)"
 _STAND_ELSEWHERE = """
-UPDATE views.notification_log_status_v3 s SET status = n.status FROM unnest(%b, %b, %b) AS n (status, was, notification)
+UPDATE views.notification_log_status_v4 s SET status = n.status FROM unnest(%b, %b, %b) AS n (status, was, notification)
 WHERE s.status = n.was AND s.notification = n.notification
 """
 
@@ -138,6 +152,9 @@ _FIXED: dict[str, type[arrays.Column]] = {
     "sealed": arrays.Bytes,
     "sealed_version": arrays.Bigints,
     "sealed_topic": arrays.Texts,
+    "template_version": arrays.Texts,
+    "resend_of": arrays.Uuids,
+    "fell_back_from": arrays.Uuids,
 }
 _MOVING: dict[str, type[arrays.Column]] = {
     "changed_at": arrays.Times,
@@ -156,9 +173,17 @@ _MOVING: dict[str, type[arrays.Column]] = {
     "position": arrays.Bigints,
     "progress": arrays.Bytes,
     "cost": arrays.Texts,
+    "fell_back_to": arrays.Uuids,
 }
 COLUMNS = (*_FIXED, *_MOVING)
 _JSON = frozenset({"references", "cost"})
+# What version 3 did not have, and what stands for it while that one is shown.
+_ADDED: dict[str, LiteralString] = {
+    "template_version": "''",
+    "resend_of": "NULL::uuid",
+    "fell_back_from": "NULL::uuid",
+    "fell_back_to": "NULL::uuid",
+}
 # So few facts behind the log, a version has caught up: it is never behind by less while much is going on.
 CAUGHT_UP = 1_000
 
@@ -167,7 +192,8 @@ class LogRow(msgspec.Struct, frozen=True):
     """A notification in a list. `sealed` opens with the data key of `recipient`, beside (id, version, topic).
 
     Words of a fixed list are plain strings here: a newer release may already have written one that we do not know.
-    `cost` is a list of Money, as it stands in JSON.
+    `cost` is a list of Money, as it stands in JSON. The last three are other notifications for the same person: the one
+    that it repeats, the one that it stands in for on another channel, and the one that stands in for it.
     """
 
     notification: UUID
@@ -204,6 +230,10 @@ class LogRow(msgspec.Struct, frozen=True):
     version: int
     position: int
     cost: list[dict[str, str]]
+    template_version: str
+    resend_of: UUID | None
+    fell_back_from: UUID | None
+    fell_back_to: UUID | None
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -238,13 +268,14 @@ class _Folded(msgspec.Struct):
     fixed: tuple[Any, ...] | None = None
     references: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    known_as: tuple[tuple[str, str], ...] = ()
 
 
 class NotificationLog:
     """The view (ledger.follower.View); `caught_up` says how few facts behind the log it may be shown."""
 
     name = "notification_log"
-    version = 3
+    version = 4
 
     def __init__(self, *, caught_up: int = CAUGHT_UP) -> None:
         self._caught_up = caught_up
@@ -310,7 +341,13 @@ def _next(folded: _Folded | None, recorded: Recorded) -> _Folded:
     fact = of_notification(recorded.fact)
     if isinstance(fact, Requested):
         named = (fact.address_hash,) if fact.address_hash is not None else ()
-        return _Folded(evolve(None, fact), recorded.position or 0, fixed=_fixed(recorded, fact), addresses=named)
+        return _Folded(
+            evolve(None, fact),
+            recorded.position or 0,
+            fixed=_fixed(recorded, fact),
+            addresses=named,
+            known_as=tuple(fact.references.items()),
+        )
     if folded is None:
         raise BrokenStreamError("the first fact of a notification is `requested`")
     folded.state = evolve(folded.state, fact)
@@ -343,6 +380,9 @@ def _fixed(recorded: Recorded, fact: Requested) -> tuple[Any, ...]:
         fact.personal if isinstance(fact.personal, bytes) else None,
         recorded.originator_version,
         recorded.topic,
+        fact.template_version,
+        fact.resend_of,
+        fact.fallback_of,
     )
 
 
@@ -366,6 +406,7 @@ def _moving(state: State, status: Status, position: int) -> tuple[Any, ...]:
         position,
         _encode(_Progress(*(getattr(state, name) for name in _Progress.__struct_fields__))),
         _encode(state.cost).decode(),
+        state.fell_back_to,
     )
 
 
@@ -398,6 +439,7 @@ async def _write(connection: AsyncConnection[Any], folded: Mapping[UUID, _Folded
             moved.append((status, each.was, stream))
     references = [(reference, stream) for stream, each in folded.items() for reference in each.references]
     addresses = [(address, stream) for stream, each in folded.items() for address in each.addresses]
+    known_as = [(*named, stream) for stream, each in folded.items() for named in each.known_as]
     writes: tuple[_Write, ...] = (
         (_INSERT, (*_FIXED.values(), *_MOVING.values()), inserts),
         (_UPDATE, (arrays.Uuids, *_MOVING.values()), updates),
@@ -405,6 +447,7 @@ async def _write(connection: AsyncConnection[Any], folded: Mapping[UUID, _Folded
         (_STAND_ELSEWHERE, (arrays.Texts, arrays.Texts, arrays.Uuids), moved),
         (_REFER, (arrays.Texts, arrays.Uuids), references),
         (_ADDRESS, (arrays.Texts, arrays.Uuids), addresses),
+        (_KNOW_AS, (arrays.Texts, arrays.Texts, arrays.Uuids), known_as),
     )
     for statement, types, rows in writes:
         if rows:
@@ -428,19 +471,34 @@ def _value(name: str) -> sql.Composed:
     return value + sql.SQL("::jsonb") if name in _JSON else value
 
 
+def _show_before() -> sql.Composed:
+    """Until then the version before goes on being shown, with what it knows.
+
+    A view that is replaced keeps its columns in their order, so what a version adds stands at the end.
+    """
+    known = [name for name in COLUMNS if name not in _ADDED]
+    nothing = sql.SQL(", ").join(sql.SQL(f"{empty} AS {name}") for name, empty in _ADDED.items())
+    return sql.SQL("""
+CREATE OR REPLACE VIEW views.notification_log AS SELECT {}, {} FROM views.notification_log_v3;
+CREATE OR REPLACE VIEW views.notification_log_business_reference AS
+    SELECT key AS name, value, notification FROM views.notification_log_v3, jsonb_each_text("references");
+""").format(_names(known), nothing)
+
+
 def _insert() -> sql.Composed:
     names = [*_FIXED, *_MOVING]
     values = [_value(name) for name in names]
-    insert = sql.SQL("INSERT INTO views.notification_log_v3 ({}) SELECT {} FROM {}")
+    insert = sql.SQL("INSERT INTO views.notification_log_v4 ({}) SELECT {} FROM {}")
     return insert.format(_names(names), sql.SQL(", ").join(values), _given(names))
 
 
 def _update() -> sql.Composed:
     sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), _value(name)) for name in _MOVING)
-    update = sql.SQL("UPDATE views.notification_log_v3 l SET {} FROM {} WHERE l.notification = n.notification")
+    update = sql.SQL("UPDATE views.notification_log_v4 l SET {} FROM {} WHERE l.notification = n.notification")
     return update.format(sets, _given(["notification", *_MOVING]))
 
 
+_SHOW_BEFORE = _show_before()
 _INSERT = _insert()
 _UPDATE = _update()
 _encode = msgspec.json.Encoder().encode

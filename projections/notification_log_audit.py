@@ -22,13 +22,13 @@ _FACTS = """
 SELECT originator_id, originator_version, topic, state, notification_id FROM ledger.stored_events
 WHERE originator_id > %b AND originator_id <= %b AND notification_id <= %b ORDER BY originator_id, originator_version
 """
-_ROWS = sql.SQL("SELECT {} FROM views.notification_log_v3 WHERE notification > %b AND notification <= %b").format(
+_ROWS = sql.SQL("SELECT {} FROM views.notification_log_v4 WHERE notification > %b AND notification <= %b").format(
     sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
 )
 # The status stands in a table of its own; each pair is found by its index.
 _STATUSES = """
-SELECT l.notification FROM views.notification_log_v3 l
-LEFT JOIN views.notification_log_status_v3 s ON s.status = l.status AND s.notification = l.notification
+SELECT l.notification FROM views.notification_log_v4 l
+LEFT JOIN views.notification_log_status_v4 s ON s.status = l.status AND s.notification = l.notification
 WHERE l.notification > %b AND l.notification <= %b AND s.notification IS NULL
 """
 

@@ -12,29 +12,30 @@ from ledger.follower import parked, unpark
 from projections.notification_log import NotificationLog
 from projections.suppressions import Suppressions
 
-_EXISTS = "SELECT to_regclass('views.notification_log_v3') IS NOT NULL"
-_HAS_ROWS = "SELECT EXISTS (SELECT FROM views.notification_log_v3 WHERE notification BETWEEN %b AND %b)"
+_EXISTS = "SELECT to_regclass('views.notification_log_v4') IS NOT NULL"
+_HAS_ROWS = "SELECT EXISTS (SELECT FROM views.notification_log_v4 WHERE notification BETWEEN %b AND %b)"
 # No index leads there by the notification: once a week all of it is read.
 _FORGET_WAYS = (
-    "DELETE FROM views.notification_log_reference_v3 WHERE notification BETWEEN %b AND %b",
-    "DELETE FROM views.notification_log_address_v3 WHERE notification BETWEEN %b AND %b",
+    "DELETE FROM views.notification_log_reference_v4 WHERE notification BETWEEN %b AND %b",
+    "DELETE FROM views.notification_log_address_v4 WHERE notification BETWEEN %b AND %b",
+    "DELETE FROM views.notification_log_business_reference_v4 WHERE notification BETWEEN %b AND %b",
 )
 # A row and its status go together, so many at a time.
 _FORGET_ROWS = """
 WITH gone AS (
-    DELETE FROM views.notification_log_v3 WHERE notification = ANY(ARRAY(
-        SELECT notification FROM views.notification_log_v3 WHERE notification BETWEEN %b AND %b
+    DELETE FROM views.notification_log_v4 WHERE notification = ANY(ARRAY(
+        SELECT notification FROM views.notification_log_v4 WHERE notification BETWEEN %b AND %b
         ORDER BY notification LIMIT 5000
     )) RETURNING notification, status
 )
-DELETE FROM views.notification_log_status_v3 s USING gone g
+DELETE FROM views.notification_log_status_v4 s USING gone g
 WHERE s.status = g.status AND s.notification = g.notification
 """
 # Tables of versions before this one, once this one is what is shown and nobody has run the old one for a day.
 _OLD_TABLES = r"""
 SELECT relname FROM pg_class
 WHERE relnamespace = 'views'::regnamespace AND relkind = 'r'
-  AND substring(relname FROM '^notification_log(?:_[a-z]+)?_v(\d+)$')::int < %(version)s
+  AND substring(relname FROM '^notification_log(?:_[a-z_]+)?_v(\d+)$')::int < %(version)s
   AND strpos(pg_get_viewdef('views.notification_log'::regclass), 'notification_log_v' || %(version)s) > 0
   AND NOT EXISTS (
       SELECT FROM ledger.follower WHERE name = %(name)s AND version < %(version)s

@@ -228,14 +228,14 @@ async def test_i11_a_row_of_the_list_that_was_altered_deleted_or_made_up_is_name
     ledger: Ledger, streams: list[UUID], application: Connection
 ):
     one, two, three, four = streams[:4]
-    table = "views.notification_log_v3"
+    table = "views.notification_log_v4"
     await application.execute(f"UPDATE {table} SET opens = opens + 1, cost = '[1]' WHERE notification = %s", (one,))
     await application.execute(f"DELETE FROM {table} WHERE notification = %s", (two,))
     await application.execute(
         f"UPDATE {table} SET notification = %s WHERE notification = %s", (notification_id(now()), three)
     )
     await application.execute(
-        "UPDATE views.notification_log_status_v3 SET status = 'opened' WHERE notification = %s", (four,)
+        "UPDATE views.notification_log_status_v4 SET status = 'opened' WHERE notification = %s", (four,)
     )
     found = (await _faults(ledger.store))["notification_log"]
     named = {fault["notification"]: (fault["what"], fault.get("columns")) for fault in found}

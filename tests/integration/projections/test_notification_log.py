@@ -88,6 +88,10 @@ def row_of(stream: UUID, state: n.State, position: int) -> LogRow:
         version=state.version,
         position=position,
         cost=[{"amount": str(money.amount), "currency": money.currency} for money in state.cost],
+        template_version=asked.template_version,
+        resend_of=asked.resend_of,
+        fell_back_from=asked.fallback_of,
+        fell_back_to=state.fell_back_to,
     )
 
 
@@ -189,11 +193,11 @@ async def test_no_index_holds_a_column_that_changes(store: Store, connection: As
     for part in (facts[:1], facts[1:]):
         async with connection.transaction():
             await VIEW.fold(connection, part)
-        told = await connection.execute("SELECT to_jsonb(l) FROM views.notification_log_v3 l")
+        told = await connection.execute("SELECT to_jsonb(l) FROM views.notification_log_v4 l")
         rows.append((await told.fetchall())[0][0])
     indexed = await connection.execute(
         "SELECT DISTINCT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
-        "AND a.attnum = ANY (i.indkey) WHERE i.indrelid = 'views.notification_log_v3'::regclass"
+        "AND a.attnum = ANY (i.indkey) WHERE i.indrelid = 'views.notification_log_v4'::regclass"
     )
     changing = {column for column, value in rows[1].items() if rows[0][column] != value}
     assert {"status", "changed_at"} <= changing
@@ -201,11 +205,15 @@ async def test_no_index_holds_a_column_that_changes(store: Store, connection: As
 
 
 ONE_VERSION_BACK = """
-ALTER TABLE views.notification_log_v3 RENAME TO notification_log_v2;
-ALTER TABLE views.notification_log_reference_v3 RENAME TO notification_log_reference_v2;
-ALTER TABLE views.notification_log_status_v3 RENAME TO notification_log_status_v2;
-DROP VIEW views.notification_log_address;
-DROP TABLE views.notification_log_address_v3;
+DROP VIEW views.notification_log, views.notification_log_business_reference;
+DROP TABLE views.notification_log_business_reference_v4;
+ALTER TABLE views.notification_log_v4
+    DROP COLUMN template_version, DROP COLUMN resend_of, DROP COLUMN fell_back_from, DROP COLUMN fell_back_to;
+ALTER TABLE views.notification_log_v4 RENAME TO notification_log_v3;
+ALTER TABLE views.notification_log_reference_v4 RENAME TO notification_log_reference_v3;
+ALTER TABLE views.notification_log_address_v4 RENAME TO notification_log_address_v3;
+ALTER TABLE views.notification_log_status_v4 RENAME TO notification_log_status_v3;
+CREATE VIEW views.notification_log AS SELECT * FROM views.notification_log_v3;
 DELETE FROM ledger.follower;
 """
 
@@ -225,34 +233,45 @@ async def test_it_is_found_by_an_address_that_was_found_for_an_attempt(store: St
     assert await told.fetchall() == [(named, lives[1].stream), (found, lives[0].stream)]
 
 
-async def addressed(connection: AsyncConnection[Any]) -> int:
-    told = await connection.execute("SELECT count(*) FROM views.notification_log_address")
-    ((found,),) = await told.fetchall()
-    return int(found)
+async def known_as(connection: AsyncConnection[Any]) -> list[tuple[str, str, UUID]]:
+    told = await connection.execute("SELECT name, value, notification FROM views.notification_log_business_reference")
+    return sorted(await told.fetchall())
+
+
+async def test_it_is_found_by_what_the_business_knows_it_by(store: Store, connection: AsyncConnection[Any]):
+    named = {"orderId": "o-1", "invoice": "o-1"}
+    now = await store.now()
+    known, unknown = (Life(now, references=names) for names in (named, {}))
+    await write_interleaved(store, [known, unknown])
+    async with connection.transaction():
+        await VIEW.fold(connection, await recorded_after(store, 0))
+    assert await known_as(connection) == [(name, "o-1", known.stream) for name in sorted(named)]
 
 
 async def test_i12_a_new_version_is_filled_beside_the_one_before_which_is_shown_until_then(
     store: Store, connection: AsyncConnection[Any]
 ):
-    lives = [Life(await store.now(), address_hash=f"{one:032x}").live("attempt", "accepted") for one in range(5)]
+    references = {"orderId": "o-1"}
+    lives = [Life(await store.now(), references=references).live("attempt", "accepted") for _ in range(5)]
     await write_interleaved(store, lives)
     facts = await recorded_after(store, 0)
     async with connection.transaction():
         await VIEW.fold(connection, facts)
     streams = [life.stream for life in lives]
-    before = await rows_of(connection, streams)
+    right, known = await rows_of(connection, streams), await known_as(connection)
+    assert right == await expected_rows(store, streams)
     await connection.execute(ONE_VERSION_BACK, prepare=False)
 
     new = NotificationLog(caught_up=3)
     async with connection.transaction():
         await new.create(connection)
     shown = await rows_of(connection, streams)
-    assert shown == before
-    assert await addressed(connection) == 5
+    assert shown == {stream: msgspec.structs.replace(row, template_version="") for stream, row in right.items()}
+    assert await known_as(connection) == known
     async with connection.transaction():
         await new.fold(connection, facts[:6])
     assert await rows_of(connection, streams) == shown
     async with connection.transaction():
         await new.fold(connection, facts[6:])
-    assert await rows_of(connection, streams) == before == await expected_rows(store, streams)
-    assert await addressed(connection) == 5
+    assert await rows_of(connection, streams) == right
+    assert await known_as(connection) == known

@@ -169,7 +169,7 @@ async def test_a_cursor_that_is_none_is_refused(connection: AsyncConnection[Any]
         await search(connection, Filters(), cursor="nonsense")
 
 
-@pytest.mark.parametrize("text", ["u\0", "\ud800", "'; DROP TABLE views.notification_log_v3; --", "%s {} %(limit)b"])
+@pytest.mark.parametrize("text", ["u\0", "\ud800", "'; DROP TABLE views.notification_log_v4; --", "%s {} %(limit)b"])
 async def test_a_text_that_cannot_be_stored_or_looks_like_sql_finds_nothing(
     connection: AsyncConnection[Any], lives: list[Life], text: str
 ):
@@ -196,7 +196,7 @@ async def test_every_filter_reads_an_index_and_never_the_whole_table(connection:
     lives = some_lives(now, 5000)
     await fold(connection, lives)
     for table in ("log", "log_status", "log_reference", "log_address"):
-        await connection.execute(f"ANALYZE views.notification_{table}_v3".encode())
+        await connection.execute(f"ANALYZE views.notification_{table}_v4".encode())
     told = told_of(lives[2500])
     singles = [Filters(**{field: told[field]}) for field in FIELDS]
     reference = next(f"ref-{life.state.attempts[0].id}" for life in lives if life.state.attempts)
@@ -212,10 +212,10 @@ async def test_every_filter_reads_an_index_and_never_the_whole_table(connection:
         assert "Index" in plan, filters
         assert "Seq Scan" not in plan, (filters, plan)
     for field in ("user_id", "correlation_id", "message_id"):
-        assert f"notification_log_v3_{field}_notification_idx" in await plan_of(
+        assert f"notification_log_v4_{field}_notification_idx" in await plan_of(
             connection, Filters(**{field: told[field]})
         )
-    assert "notification_log_address_v3_pkey" in await plan_of(connection, Filters(address_hash=told["address_hash"]))
+    assert "notification_log_address_v4_pkey" in await plan_of(connection, Filters(address_hash=told["address_hash"]))
 
 
 def test_the_filters_are_those_of_the_contract():

@@ -14,9 +14,9 @@ from tests.integration.ledger.parts import rows, value
 from tests.support.postgres import Database
 
 (REBUILD,) = (block.text for block in blocks(DOCS / "how-to" / "rebuild.md") if block.words == ("sql",))
-SHOWN = "SELECT * FROM views.notification_log ORDER BY notification"
+SHOWN = "SELECT notification, status, version, cost FROM views.notification_log ORDER BY notification"
 ADDRESSED = "SELECT * FROM views.notification_log_address ORDER BY 1, 2"
-OLD_ONES = "SELECT count(*) FROM pg_class WHERE relnamespace = 'views'::regnamespace AND relname ~ '_v2$'"
+OLD_ONES = "SELECT count(*) FROM pg_class WHERE relnamespace = 'views'::regnamespace AND relname ~ '_v3$'"
 
 
 async def test_i12_lists_are_made_anew_as_the_page_says_and_shown_as_they_were_until_then(

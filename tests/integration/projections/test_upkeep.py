@@ -15,7 +15,7 @@ from tests.integration.projections.lives import Life
 from tests.support.postgres import Database
 
 VIEW = NotificationLog()
-TABLES = ("log", "log_status", "log_reference", "log_address")
+TABLES = ("log", "log_status", "log_reference", "log_address", "log_business_reference")
 OLD_TABLE = "CREATE TABLE IF NOT EXISTS views.notification_log_rare_v1 (notification uuid)"
 RUN_OLD = "INSERT INTO ledger.follower (name, version, lease_until) VALUES ('notification_log', 1, now() + %s)"
 
