@@ -38,7 +38,9 @@ def _take_over(component: Path, folder: Path, given: dict[str, Any], *, prefix: 
     held = yaml.safe_load((component / FILE).read_text())
 
     def copied(name: str) -> str:
-        return str(shutil.copy(component / name, folder / f"{prefix}-{name}").name)
+        copy = f"{prefix}-{name}"
+        shutil.copy(component / name, folder / copy)
+        return copy
 
     given["resources"] = [*given.get("resources", []), *(copied(name) for name in held.get("resources", []))]
     patches = [{"path": copied(patch["path"])} for patch in held.get("patches", [])]
