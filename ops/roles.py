@@ -37,8 +37,7 @@ from ops.serving import serving
 from ops.settings import Settings
 from ops.vitals import show_vitals
 from ops.wiring import Parts, dry_run_of, pauses_of, prices_of, renderer_of, send_test_of, templates_of
-from projections.notification_log import NotificationLog
-from projections.suppressions import Suppressions
+from projections.views import all_views, pace_of
 from providers.fcm_receipts import FcmReceipts
 from providers.pricing import Prices
 from providers.ses_callbacks import SesCallbacks
@@ -151,8 +150,8 @@ class Roles:
     @asynccontextmanager
     async def _project(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for view in (NotificationLog(), Suppressions()):
-                follower = Follower(self._parts.settings.database_url, view, self._parts.signals)
+            for view in all_views():
+                follower = Follower(self._parts.settings.database_url, view, self._parts.signals, pace=pace_of(view))
                 self._parts.reloading.on("database_url", partial(_use_database, follower))
                 follower.start()
                 stack.push_async_callback(follower.stop)
@@ -183,12 +182,11 @@ class Roles:
         store, renewed = given.ledger.store, given.reloading
         more = jobs_of(given.settings, store, given.archive, given.metrics, now=lambda: renewed.settings)
         maintain = Maintain(given.ledger, given.receive, given.set_aside, given.metrics, more=more)
-        views = (NotificationLog(), Suppressions())
         gauges = Gauges(
             given.registry,
             given.ledger,
             given.set_aside,
-            *views,
+            *all_views(),
             caps=given.settings.caps(),
             has_archive=bool(given.settings.archive_url),
         )
@@ -206,7 +204,7 @@ class Roles:
         given, settings = self._parts, self._parts.settings
         async with given.ledger.store.connection() as connection:
             # Lists are asked for before the first `project` has ever run, too.
-            for view in (NotificationLog(), Suppressions()):
+            for view in all_views():
                 await prepare(connection, view)
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(aiohttp.ClientSession())

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection, sql
 from ledger.errors import LedgerError
 from ledger.follower import parked, unpark
 from projections.notification_log import NotificationLog
-from projections.suppressions import Suppressions
+from projections.views import all_views
 
 _EXISTS = "SELECT to_regclass('views.notification_log_v4') IS NOT NULL"
 _HAS_ROWS = "SELECT EXISTS (SELECT FROM views.notification_log_v4 WHERE notification BETWEEN %b AND %b)"
@@ -79,7 +79,7 @@ async def drop_old_versions(connection: AsyncConnection[Any]) -> None:
 
 async def retry_parked(connection: AsyncConnection[Any]) -> None:
     """Fold again what a newer release may understand; what still cannot be folded stays parked. Needs autocommit."""
-    for view in (NotificationLog(), Suppressions()):
+    for view in all_views():
         for one in await parked(connection, view):
             try:
                 if await unpark(connection, view, one.stream):
