@@ -82,7 +82,7 @@ async def get_preferences(request: Call, user_id: FromPath[str]) -> ShownPrefere
     known = await known_of(request, user, at=at)
     if not known.version:
         raise unknown_person()
-    return _shown(user, known)
+    return shown(user, known)
 
 
 @patch(
@@ -97,7 +97,7 @@ async def patch_preferences(request: Call, user_id: FromPath[str]) -> ShownPrefe
     Parameters.of_query(request.scope, known=()).done()
     user = user_id_in(user_id)
     news = _read(await request.body(), user, where=caller(request), now=services_of(request).ledger.clock.now())
-    return _shown(user, await tell(services_of(request).ledger, news, by=caller(request)))
+    return shown(user, await tell(services_of(request).ledger, news, by=caller(request)))
 
 
 def _read(body: bytes, user_id: str, *, where: str, now: datetime) -> PreferenceNews:
@@ -110,7 +110,8 @@ def _read(body: bytes, user_id: str, *, where: str, now: datetime) -> Preference
     return news
 
 
-def _shown(user_id: str, known: Recipient) -> ShownPreferences:
+def shown(user_id: str, known: Recipient) -> ShownPreferences:
+    """Show what a person allows."""
     allows = known.allows
     choices = [
         ShownChoice(

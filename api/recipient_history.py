@@ -65,7 +65,15 @@ class _Recorded(msgspec.Struct):
 )
 async def get_recipient_history(request: Call, user_id: FromPath[str]) -> RecipientHistory:
     at, user = moment_in(request), user_id_in(user_id)
-    services, unmasked = services_of(request), Scope.PII in request.user.scopes
+    unmasked = Scope.PII in request.user.scopes
+    told = await history_of(services_of(request), user, at=at, unmasked=unmasked)
+    if unmasked:
+        await record_read(request, "recipient_history", user, logged_as=str(told.id))
+    return told
+
+
+async def history_of(services: Services, user: str, *, at: datetime | None, unmasked: bool) -> RecipientHistory:
+    """Return a person's story. Whoever shows it unmasked records that first; raises ProblemError for a stranger."""
     somebody = nobody(services.ledger.identity, user)
     rows = await services.ledger.store.load([somebody.stream])
     told = _until(rows, at)
@@ -74,11 +82,8 @@ async def get_recipient_history(request: Call, user_id: FromPath[str]) -> Recipi
     known = fold(somebody, (fact for fact in _readable(told) if isinstance(fact, RecipientFact)))
     listed = await _listed(services, known, at)
     key = await _key(services, somebody.recipient)
-    if unmasked:
-        await record_read(request, "recipient_history", user, logged_as=str(somebody.stream))
-    return RecipientHistory(
-        user_id=user, id=somebody.stream, facts=_shown(told, rows, key=key, unmasked=unmasked), suppressions=listed
-    )
+    facts = _shown(told, rows, key=key, unmasked=unmasked)
+    return RecipientHistory(user_id=user, id=somebody.stream, facts=facts, suppressions=listed)
 
 
 def _until(rows: Sequence[Row], at: datetime | None) -> list[Row]:

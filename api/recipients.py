@@ -68,7 +68,7 @@ async def get_recipient(request: Call, user_id: FromPath[str]) -> ShownRecipient
     known, unmasked = await known_of(request, user, at=at), Scope.PII in request.user.scopes
     if unmasked and known.version:
         await record_read(request, "recipient", user, logged_as=str(known.stream))
-    return _shown(user, known, unmasked=unmasked)
+    return shown(user, known, unmasked=unmasked)
 
 
 def moment_in(request: Call) -> datetime | None:
@@ -100,7 +100,7 @@ async def patch_recipient(request: Call, user_id: FromPath[str]) -> ShownRecipie
         faults.append(Fault("", f"must hold at least one of {', '.join(_NAMES.values())}"))
     if faults:
         raise malformed(*faults)
-    return _shown(user, await tell(services_of(request).ledger, news, by=caller(request)), unmasked=False)
+    return shown(user, await tell(services_of(request).ledger, news, by=caller(request)), unmasked=False)
 
 
 @post(
@@ -138,7 +138,8 @@ async def delete_device(request: Call, user_id: FromPath[str], device_id: FromPa
         raise ProblemError(NOT_FOUND, str(exc)) from None
 
 
-def _shown(user_id: str, known: Recipient, *, unmasked: bool) -> ShownRecipient:
+def shown(user_id: str, known: Recipient, *, unmasked: bool) -> ShownRecipient:
+    """Show what is known of a person. Raises ProblemError for somebody nobody has spoken of."""
     if known.changed_at is None:
         raise unknown_person()
     contact = known.contact

@@ -113,6 +113,11 @@ _SAME = {200: ResponseSpec(ShownSuppression, description="It is listed so alread
 )
 async def list_suppressions(request: Call) -> ListedEntries:
     asked = Parameters.of_query(request.scope, known=SuppressionFilters.__struct_encode_fields__)
+    return await listed(services_of(request), asked)
+
+
+async def listed(services: Services, asked: Parameters) -> ListedEntries:
+    """Return a page of what is listed now. Raises ProblemError with every fault of what is asked."""
     filters = Filters(
         channel=asked.word("channel", Channel),
         reason=asked.word("reason", Reason),
@@ -120,7 +125,7 @@ async def list_suppressions(request: Call) -> ListedEntries:
     )
     cursor, limit = asked.text("cursor"), asked.whole("limit", least=1, most=_MOST) or _LIMIT
     asked.done()
-    async with services_of(request).ledger.store.connection() as connection:
+    async with services.ledger.store.connection() as connection:
         try:
             page = await search(connection, filters, cursor=cursor, limit=limit)
         except CursorError:
@@ -141,10 +146,11 @@ async def list_suppressions(request: Call) -> ListedEntries:
 async def post_suppression(request: Call) -> Response[ShownSuppression]:
     Parameters.of_query(request.scope, known=()).done()
     ledger = services_of(request).ledger
-    channel, address, grounds = _read(await request.body(), now=ledger.clock.now())
+    raw, faults = members_in(await request.body(), NewSuppression.__struct_fields__)
+    channel, address, grounds = listing_in(raw, faults, now=ledger.clock.now())
     changed = await list_by_hand(ledger, channel, address, grounds, by=_by(request))
     status = 201 if changed.is_new else 200
-    return Response(_shown(changed.known, now=ledger.clock.now()), status_code=status)
+    return Response(shown(changed.known, now=ledger.clock.now()), status_code=status)
 
 
 @post(
@@ -158,12 +164,7 @@ async def post_suppression(request: Call) -> Response[ShownSuppression]:
 )
 async def search_suppressions(request: Call) -> ShownSuppressions:
     Parameters.of_query(request.scope, known=()).done()
-    services = services_of(request)
-    address, channels = _read_search(await request.body())
-    address_hash = services.ledger.identity.address_hash(read_phone(address.strip()) or address)
-    streams = [nothing(services.ledger.identity, channel, address_hash).stream for channel in channels]
-    found = [await services.ledger.suppression(stream) for stream in streams]
-    return ShownSuppressions([_shown(known, now=services.ledger.clock.now()) for known in found if known is not None])
+    return await of_address(services_of(request), *members_in(await request.body(), AddressSearch.__struct_fields__))
 
 
 @get(
@@ -176,7 +177,7 @@ async def search_suppressions(request: Call) -> ShownSuppressions:
 async def get_suppression(request: Call, suppression_id: FromPath[UUID]) -> ShownSuppression:
     Parameters.of_query(request.scope, known=()).done()
     services = services_of(request)
-    return _shown(await _known(services, suppression_id), now=services.ledger.clock.now())
+    return shown(await known_suppression(services, suppression_id), now=services.ledger.clock.now())
 
 
 @get(
@@ -189,7 +190,7 @@ async def get_suppression(request: Call, suppression_id: FromPath[UUID]) -> Show
 async def get_suppression_history(request: Call, suppression_id: FromPath[UUID]) -> SuppressionHistory:
     Parameters.of_query(request.scope, known=()).done()
     services = services_of(request)
-    await _known(services, suppression_id)
+    await known_suppression(services, suppression_id)
     rows = await services.ledger.store.load([suppression_id])
     return SuppressionHistory(id=suppression_id, facts=views.facts(rows))
 
@@ -205,16 +206,17 @@ async def get_suppression_history(request: Call, suppression_id: FromPath[UUID])
 )
 async def post_suppression_release(request: Call, suppression_id: FromPath[UUID]) -> ShownSuppression:
     Parameters.of_query(request.scope, known=()).done()
-    names, note = _read_release(await request.body())
+    names, note = release_in(*reason_among(await request.body(), beside=("listed_for", "category")))
     ledger = services_of(request).ledger
     try:
         known = await release(ledger, suppression_id, names, by=_by(request), note=note)
     except NoSuchSuppressionError as exc:
         raise ProblemError(NOT_FOUND, str(exc)) from None
-    return _shown(known, now=ledger.clock.now())
+    return shown(known, now=ledger.clock.now())
 
 
-async def _known(services: Services, suppression_id: UUID) -> Suppression:
+async def known_suppression(services: Services, suppression_id: UUID) -> Suppression:
+    """Return what an id stands for. Raises ProblemError where it is none."""
     known = await services.ledger.suppression(suppression_id)
     if known is None:
         raise ProblemError(NOT_FOUND, "there is no such suppression")
@@ -224,8 +226,8 @@ async def _known(services: Services, suppression_id: UUID) -> Suppression:
 # -- Bodies, all faults at once --------------------------------------------------------------------------------------
 
 
-def _read(body: bytes, *, now: datetime) -> tuple[Channel, str, Grounds]:
-    raw, faults = members_in(body, NewSuppression.__struct_fields__)
+def listing_in(raw: Mapping[str, Any], faults: list[Fault], *, now: datetime) -> tuple[Channel, str, Grounds]:
+    """Return what is to be listed, and why. Raises ProblemError with every fault, those that are known before too."""
     channel = _word(raw, "channel", CHANNELS, faults)
     reason = _word(raw, "reason", BY_HAND, faults)
     category = _word(raw, "category", Category, faults, required=False)
@@ -241,8 +243,16 @@ def _read(body: bytes, *, now: datetime) -> tuple[Channel, str, Grounds]:
     return channel, address, Grounds(reason=reason, category=category, expires_at=expires_at, note=note)
 
 
-def _read_search(body: bytes) -> tuple[str, Collection[Channel]]:
-    raw, faults = members_in(body, AddressSearch.__struct_fields__)
+async def of_address(services: Services, raw: Mapping[str, Any], faults: list[Fault]) -> ShownSuppressions:
+    """Return what is listed of the address that is asked for. Raises ProblemError with every fault."""
+    address, channels = _address_asked(raw, faults)
+    address_hash = services.ledger.identity.address_hash(read_phone(address.strip()) or address)
+    streams = [nothing(services.ledger.identity, channel, address_hash).stream for channel in channels]
+    found = [await services.ledger.suppression(stream) for stream in streams]
+    return ShownSuppressions([shown(known, now=services.ledger.clock.now()) for known in found if known is not None])
+
+
+def _address_asked(raw: Mapping[str, Any], faults: list[Fault]) -> tuple[str, Collection[Channel]]:
     channel = _word(raw, "channel", CHANNELS, faults, required=False)
     address: Any = raw.get("address")
     if not is_identifier(address):
@@ -252,8 +262,8 @@ def _read_search(body: bytes) -> tuple[str, Collection[Channel]]:
     return address, CHANNELS if channel is None else (channel,)
 
 
-def _read_release(body: bytes) -> tuple[Collection[EntryName] | None, str]:
-    raw, note, faults = reason_among(body, beside=("listed_for", "category"))
+def release_in(raw: Mapping[str, Any], note: str, faults: list[Fault]) -> tuple[Collection[EntryName] | None, str]:
+    """Return which entries are released, None = all, and why. Raises ProblemError with every fault."""
     listed_for = _word(raw, "listed_for", Reason, faults, required=False)
     category = _word(raw, "category", Category, faults, required=False)
     if raw.get("category") is not None and raw.get("listed_for") is None:
@@ -297,7 +307,8 @@ def _address(given: Any, channel: Channel | None, faults: list[Fault]) -> str | 
 # -- Views -----------------------------------------------------------------------------------------------------------
 
 
-def _shown(known: Suppression, *, now: datetime) -> ShownSuppression:
+def shown(known: Suppression, *, now: datetime) -> ShownSuppression:
+    """Show what is in force of an address now."""
     entries = [_entry(entry) for entry in known.in_force(now)]
     return ShownSuppression(id=known.stream, channel=known.channel, entries=entries, version=known.version)
 

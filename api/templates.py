@@ -116,7 +116,7 @@ class Differences(msgspec.Struct, frozen=True):
 async def list_templates(request: Call) -> ShownTemplates:
     Parameters.of_query(request.scope, known=()).done()
     templates = services_of(request).templates
-    return ShownTemplates([_shown(templates, known) for known in await templates.all()])
+    return ShownTemplates([shown_template(templates, known) for known in await templates.all()])
 
 
 @get(
@@ -129,10 +129,10 @@ async def list_templates(request: Call) -> ShownTemplates:
 async def get_template(request: Call, name: FromPath[str]) -> WholeTemplate:
     Parameters.of_query(request.scope, known=()).done()
     templates = services_of(request).templates
-    known = await _found(templates.one(name))
+    known = await found(templates.one(name))
     version = templates.current(name)
-    files = await _found(templates.files(name, version)) if version else {}
-    whole = msgspec.structs.asdict(_shown(templates, known))
+    files = await found(templates.files(name, version)) if version else {}
+    whole = msgspec.structs.asdict(shown_template(templates, known))
     return WholeTemplate(**whole, data=[dict(one) for one in templates.data_of(name)], files=dict(files))
 
 
@@ -146,7 +146,7 @@ async def get_template(request: Call, name: FromPath[str]) -> WholeTemplate:
 async def list_versions(request: Call, name: FromPath[str]) -> ShownVersions:
     Parameters.of_query(request.scope, known=()).done()
     templates = services_of(request).templates
-    known = await _found(templates.one(name))
+    known = await found(templates.one(name))
     versions = [ShownVersion(**msgspec.structs.asdict(one)) for one in known.versions.values()]
     return ShownVersions(version=templates.current(name) or None, versions=versions)
 
@@ -162,7 +162,7 @@ async def get_version(request: Call, name: FromPath[str], version: FromPath[str]
     Parameters.of_query(request.scope, known=()).done()
     if not is_identifier(version):
         raise ProblemError(NOT_FOUND, "no version has this name")
-    files = await _found(services_of(request).templates.files(name, version))
+    files = await found(services_of(request).templates.files(name, version))
     return ShownFiles(version=version, files=dict(files))
 
 
@@ -181,7 +181,7 @@ async def get_diff(request: Call, name: FromPath[str]) -> Differences:
     if before is None or after is None:
         missing = [each for each, value in (("from", before), ("to", after)) if value is None]
         raise malformed(*(Fault(each, "is required") for each in missing))
-    return Differences(await _found(services_of(request).templates.differences(name, before, after)))
+    return Differences(await found(services_of(request).templates.differences(name, before, after)))
 
 
 @put(
@@ -196,7 +196,7 @@ async def get_diff(request: Call, name: FromPath[str]) -> Differences:
 async def put_draft(request: Call, name: FromPath[str]) -> ShownTemplate:
     Parameters.of_query(request.scope, known=()).done()
     files, templates = _files_in(await request.body()), services_of(request).templates
-    return _shown(templates, await _found(templates.draft(name, files, by=_by(request))))
+    return shown_template(templates, await found(templates.draft(name, files, by=_by(request))))
 
 
 @post(
@@ -211,10 +211,10 @@ async def put_draft(request: Call, name: FromPath[str]) -> ShownTemplate:
 async def post_preview(request: Call, name: FromPath[str]) -> ShownPreview:
     Parameters.of_query(request.scope, known=()).done()
     wanted, templates = _preview_in(await request.body()), services_of(request).templates
-    latest = await _found(templates.latest(name))
+    latest = await found(templates.latest(name))
     version = wanted.version or latest
     sample = Sample(data=wanted.data, name=wanted.name) if wanted.data is not None else None
-    vetted = await _found(templates.vet(name, version, sample))
+    vetted = await found(templates.vet(name, version, sample))
     previews = [
         preview
         for preview in vetted.previews
@@ -236,7 +236,7 @@ async def post_publish(request: Call, name: FromPath[str]) -> ShownTemplate:
     Parameters.of_query(request.scope, known=()).done()
     draft, reason = _choice_in(await request.body(), "draft")
     templates = services_of(request).templates
-    return _shown(templates, await _found(templates.publish(name, draft, by=_by(request), reason=reason)))
+    return shown_template(templates, await found(templates.publish(name, draft, by=_by(request), reason=reason)))
 
 
 @post(
@@ -252,10 +252,10 @@ async def post_rollback(request: Call, name: FromPath[str]) -> ShownTemplate:
     Parameters.of_query(request.scope, known=()).done()
     version, reason = _choice_in(await request.body(), "version")
     templates = services_of(request).templates
-    return _shown(templates, await _found(templates.roll_back(name, version, by=_by(request), reason=reason)))
+    return shown_template(templates, await found(templates.roll_back(name, version, by=_by(request), reason=reason)))
 
 
-async def _found(answer: Awaitable[T]) -> T:
+async def found(answer: Awaitable[T]) -> T:
     """Return an answer about templates; what is refused is a problem."""
     try:
         return await answer
@@ -273,7 +273,8 @@ def refused(error: TemplateRefusedError) -> ProblemError:
     return ProblemError(TEMPLATE_REFUSED, faults=faults)
 
 
-def _shown(templates: Templates, known: Template) -> ShownTemplate:
+def shown_template(templates: Templates, known: Template) -> ShownTemplate:
+    """Show a template without its words."""
     draft = known.draft
     return ShownTemplate(
         name=known.name,
