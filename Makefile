@@ -5,7 +5,11 @@ INPUTS := install build run sandbox dev checkers
 # What is imported is compiled once, at the first import: some hundred processes would do it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: sandbox compose test bench lint docs golden lock clean help
+# The one script of the console that is not ours: its release, and the digest by which a package registry names it.
+HTMX := 2.0.11
+HTMX_SHA512 := Thx/WtpeOQqSrqBCw/A1cwGJGg4UrVa3+sW0GmrM3p4gJgO89ecH4qtbnyzDDWFvBTqjnIMCgELTNt636dtamA==
+
+.PHONY: sandbox compose test bench lint docs golden lock htmx clean help
 
 sandbox: .venv/sandbox.stamp  ## the whole service in one process; PORT=, DATA=, DEMO=0
 	@exec $(BIN)/notification-ledger sandbox
@@ -33,6 +37,14 @@ golden: .venv/dev.stamp  ## what the templates say with made-up data, written an
 lock: .venv/dev.stamp  ## pin requirements/*.in with hashes and no index address; LOCK=--upgrade for newer ones
 	for name in $(INPUTS); do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links $(LOCK) -o requirements/$$name.txt requirements/$$name.in || exit 1; done
+
+htmx:  ## the console's htmx, as HTMX and HTMX_SHA512 name it; needs npm and openssl
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+		npm pack --silent --pack-destination "$$folder" htmx.org@$(HTMX) >/dev/null && \
+		test "$$(openssl dgst -sha512 -binary "$$folder"/*.tgz | base64 | tr -d '\n')" = "$(HTMX_SHA512)" && \
+		tar -xzf "$$folder"/*.tgz -C "$$folder" package/dist/htmx.min.js package/LICENSE && \
+		cp "$$folder/package/dist/htmx.min.js" api/console/static/htmx.min.js && \
+		cp "$$folder/package/LICENSE" api/console/static/htmx-LICENSE.txt
 
 clean:  ## everything that can be made again; the sandbox's data stay
 	rm -rf .venv .venv-checkers .tox build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

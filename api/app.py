@@ -26,6 +26,9 @@ from api import (
     unsubscribe,
 )
 from api.auth import Guard, check_all_declared
+from api.console import routes as console
+from api.console.errors import told_to_people
+from api.console.headers import harden
 from api.correlation import send_back
 from api.health import Readiness
 from api.paths import as_sent
@@ -94,10 +97,10 @@ ROUTES = (
 def make_app(services: Services) -> Litestar:
     """Make the API's app. Raises UndeclaredRouteError for a route that does not say who may call it."""
     app = Litestar(
-        route_handlers=ROUTES,
-        guards=[Guard(services.authenticator)],
-        before_send=[send_back],
-        exception_handlers=HANDLERS,
+        route_handlers=(*ROUTES, *console.ROUTES),
+        guards=[Guard(services.authenticator, services.sessions)],
+        before_send=[send_back, harden],
+        exception_handlers=told_to_people(HANDLERS),
         request_max_body_size=LARGEST_BODY,
         state=State({"services": services, "readiness": services.readiness}),
         openapi_config=documents.config(),

@@ -12,6 +12,7 @@ from litestar.routes import HTTPRoute
 
 from api.correlation import correlation_of
 from api.problems import SCOPE_MISSING, UNAUTHENTICATED, UNAVAILABLE, ProblemError
+from api.sessions import Sessions, is_console
 from api.tokens import Authenticator, KeysUnavailableError, TokenRefusedError
 
 
@@ -35,6 +36,9 @@ PUBLIC = {
     "/callbacks/twilio/inbound": "as /callbacks/twilio",
     "/v1/receipts/{token}": "an app on a stranger's device has no token of ours; the receipt itself is signed",
     "/unsubscribe/{token}": "whoever got the mail has no token of ours but the link's own, which is signed",
+    "/console/sign-in": "whoever is to sign in has not yet; holds no data",
+    "/console/sign-in/sandbox": "a sandbox lets in whoever asks, and guards nothing; elsewhere there is no such thing",
+    "/console/static/{name}": "how the console's pages look and what they are driven by; holds no data",
     "/health/liveness": "the orchestrator has no token; says only that the process runs",
     "/health/readiness": "the orchestrator has no token; names what is missing, no more",
     "/metrics": "served on OPS_PORT alone, which is not for the outside; holds no personal data",
@@ -57,16 +61,22 @@ class Guard:
     opens what is not excluded by a pattern to any valid token; here nothing opens that does not say to whom.
     """
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    def __init__(self, authenticator: Authenticator, sessions: Sessions) -> None:
         self._authenticator = authenticator
+        self._sessions = sessions
 
     async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         correlation_of(connection.scope)
-        if connection.scope["path_template"] in PUBLIC:
+        path = connection.scope["path_template"]
+        if is_console(path):
+            await self._sessions.check(connection)
+        if path in PUBLIC:
             return
         needed = declared(handler)
+        # A browser sends its cookie along by itself, so it opens nothing but what `check` stands before.
+        token = self._sessions.token_of(connection) if is_console(path) else _bearer(connection)
         try:
-            caller = await self._authenticator.caller(_bearer(connection))
+            caller = await self._authenticator.caller(token)
         except TokenRefusedError as exc:
             challenge = f'{_CHALLENGE}, error="invalid_token"'
             raise ProblemError(UNAUTHENTICATED, str(exc), headers={"WWW-Authenticate": challenge}) from None

@@ -8,6 +8,7 @@ from litestar.datastructures import State
 
 from api.health import Readiness
 from api.problems import AnyRequest
+from api.sessions import Sessions
 from api.tokens import Authenticator, Caller
 from handlers.dead_letters import DeadLetters
 from handlers.dry_run import DryRun
@@ -56,6 +57,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     replies: Replies
     receipts: Receipts
     authenticator: Authenticator
+    sessions: Sessions
     readiness: Readiness
     metrics: Metrics
 

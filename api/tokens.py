@@ -81,6 +81,12 @@ class Authenticator:
             self._remembered.popitem(last=False)
         return caller
 
+    async def lifetime(self, token: str) -> int:
+        """Return for how many seconds a token is still good. Raises as `caller` does."""
+        now = self._clock.now().timestamp()
+        _, expires = await self._verified(token, now=int(now))
+        return max(0, int(expires - now))
+
     async def _verified(self, token: str, *, now: int) -> tuple[Caller, float]:
         try:
             claims = await self._claims(token)

@@ -50,14 +50,22 @@ def stop_on_signals() -> asyncio.Event:
 
 @contextlib.asynccontextmanager
 async def working(
-    settings: Settings, roles: Sequence[str], *, failed: Callable[[], None], files: Mapping[str, Path] | None = None
+    settings: Settings,
+    roles: Sequence[str],
+    *,
+    failed: Callable[[], None],
+    files: Mapping[str, Path] | None = None,
+    offered: Callable[[], str] | None = None,
 ) -> AsyncIterator[Roles]:
-    """Run roles while the block runs. They end in reverse: first what takes in, last what delivers and stores."""
+    """Run roles while the block runs. They end in reverse: first what takes in, last what delivers and stores.
+
+    `offered` mints a token for whoever asks the console: in a sandbox.
+    """
     order = [role for role in ("deliver", "project", "maintain", "ingest", "api") if role in roles]
     async with parts(settings, listen=True, files=files) as given, contextlib.AsyncExitStack() as stack:
         async with given.ledger.store.connection() as connection:
             await check(connection, may_be_off=settings.allowed_off())
-        running = Roles(given, failed)
+        running = Roles(given, failed, offered=offered)
         await stack.enter_async_context(running.wording())
         for role in order:
             await stack.enter_async_context(running.of(role))

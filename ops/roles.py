@@ -15,6 +15,7 @@ from api.app import make_app, make_ops_app
 from api.health import Check, Readiness, database
 from api.jwks import Fetch, JwksKeys, fetch_from
 from api.services import Services
+from api.sessions import Sessions
 from api.tokens import Authenticator
 from handlers.dead_letters import DeadLetters
 from handlers.deliver import Deliver
@@ -55,10 +56,14 @@ _log = structlog.get_logger("ops.roles")
 
 
 class Roles:
-    """The roles of one process. When the work of one ends by itself, `failed` is called: the process is to end."""
+    """The roles of one process. When the work of one ends by itself, `failed` is called: the process is to end.
 
-    def __init__(self, given: Parts, failed: Callable[[], None]) -> None:
+    `offered` mints a token for whoever asks the console for one: a sandbox's, and no setting can bring it about.
+    """
+
+    def __init__(self, given: Parts, failed: Callable[[], None], *, offered: Callable[[], str] | None = None) -> None:
         self._parts = given
+        self._offered = offered
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._tell = failed
         self._checks: dict[str, Check] = {"database": database(lambda: given.reloading.settings.database_url)}
@@ -241,6 +246,7 @@ class Roles:
                 authenticator=Authenticator(
                     keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience, clock=given.ledger.clock
                 ),
+                sessions=Sessions(given.ledger.identity, public_url=settings.public_url, offered=self._offered),
                 readiness=Readiness(self._checks_of_api()),
                 metrics=given.metrics,
             )

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,8 @@ async def _run(server: embedded.Server, secrets: Secrets, *, data: Path, port: i
             keys=KeyEncryption(settings.encryption_keys()),
         )
         roles = ["api", "deliver", "project", "maintain", *(["ingest"] if settings.amqp_url else [])]
-        async with working(settings, roles, failed=stopping.set) as running:
-            token = secrets.token(subject="sandbox", now=time.time())
+        async with working(settings, roles, failed=stopping.set, offered=partial(_token, secrets)) as running:
+            token = _token(secrets)
             _announce(port, token, inbox=fake.url, sms=twilio.url, phones=phones.url)
             await _post_demo(f"http://{HOST}:{port}", token, demo)
             await stopping.wait()
@@ -81,6 +82,10 @@ async def _run(server: embedded.Server, secrets: Secrets, *, data: Path, port: i
         await twilio.stop()
         await relay.stop()
         await fake.stop()
+
+
+def _token(secrets: Secrets) -> str:
+    return secrets.token(subject="sandbox", now=time.time())
 
 
 async def _start_fake(port: int, data: Path) -> FakeSes:
@@ -158,7 +163,8 @@ def _settings(
 
 def _announce(port: int, token: str, *, inbox: str, sms: str, phones: str) -> None:
     sys.stdout.write(f"token {token}\n")
-    sys.stdout.write(f"inbox {inbox}/inbox\nsms {sms}/inbox\nphones {phones}/inbox\nready http://{HOST}:{port}\n")
+    sys.stdout.write(f"inbox {inbox}/inbox\nsms {sms}/inbox\nphones {phones}/inbox\n")
+    sys.stdout.write(f"console http://{HOST}:{port}/console/\nready http://{HOST}:{port}\n")
     sys.stdout.flush()
 
 

@@ -18,6 +18,7 @@ from api.app import make_app
 from api.health import Readiness
 from api.health import database as database_check
 from api.services import Services
+from api.sessions import Sessions
 from api.tokens import Authenticator, StaticKeys
 from handlers.dead_letters import DeadLetters
 from handlers.dry_run import Carrier, DryRun
@@ -155,6 +156,7 @@ async def services(
             twilio=twilio,
             replies=twilio,
             authenticator=Authenticator(StaticKeys(KEYS), issuer=ISSUER, audience=AUDIENCE, clock=ledger.clock),
+            sessions=Sessions(identity, public_url=PUBLIC_URL),
             readiness=Readiness({"database": database_check(lambda: database.url)}),
             metrics=metrics,
         )

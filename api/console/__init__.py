@@ -1,0 +1,1 @@
+"""The support console: pages made on the server, for whoever has somebody on the line."""

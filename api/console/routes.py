@@ -1,0 +1,12 @@
+"""Every route of the console."""
+
+from api.console import assets, home, sign_in
+
+ROUTES = (
+    assets.get_asset,
+    sign_in.get_sign_in,
+    sign_in.post_sign_in,
+    sign_in.post_sandbox_sign_in,
+    sign_in.post_sign_out,
+    home.get_home,
+)
