@@ -68,8 +68,9 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
     """How one notification stands, folded from its facts. `version` counts them; times are UTC.
 
-    `fell_back_to` is the notification that took its place on another channel, `fallback_of` the reverse. `cost` is an
-    estimate by the price list, of each currency: the attempts that no provider has certainly refused.
+    `fell_back_to` is the notification that took its place on another channel, `fallback_of` the reverse. `resends` are
+    those by which it was sent again, `resend_of` is the reverse. `cost` is an estimate by the price list, of each
+    currency: the attempts that no provider has certainly refused.
     """
 
     id: UUID
@@ -87,6 +88,8 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     fell_back_to: UUID | None
     fallback_of: UUID | None
+    resends: list[UUID]
+    resend_of: UUID | None
     source: str
     message_id: str | None
     correlation_id: str | None
@@ -150,6 +153,8 @@ def notification(
         reason=state.reason,
         fell_back_to=state.fell_back_to,
         fallback_of=requested.fallback_of,
+        resends=[fact.to for fact in state.resends],
+        resend_of=requested.resend_of,
         source=requested.source,
         message_id=requested.message_id,
         correlation_id=requested.correlation_id,

@@ -85,10 +85,19 @@ class AskedBy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     correlation_id: str | None
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="about", tag="notification"):
+class Told(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename="camel",
+    tag_field="about",
+    tag="notification",
+    omit_defaults=True,  # what came later is not in messages that were made before it
+):
     """How a notification stood after the fact of this version, and what the fact says. No personal data (promise I18).
 
-    `reason` is a code: why we ended it, or what the doubt is. `evidence` holds the provider's codes.
+    `reason` is a code: why we ended it, or what the doubt is. `evidence` holds the provider's codes. `resendOf` is
+    there where somebody has sent another notification again by this one.
     """
 
     notification_id: UUID
@@ -106,6 +115,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field=
     reason: str | None
     evidence: dict[str, str]
     origin: AskedBy
+    resend_of: UUID | None = None
 
 
 class StatusMessage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -254,6 +264,7 @@ def _message(row: Row, state: n.State, fact: n.NotificationFact) -> StatusMessag
             message_id=requested.message_id,
             correlation_id=requested.correlation_id,
         ),
+        resend_of=requested.resend_of,
     )
     return _enveloped(row.stream, told, message_type, at=fact.recorded_at, correlation_id=requested.correlation_id)
 

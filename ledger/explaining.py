@@ -80,6 +80,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 Known = Mapping[UUID, Sequence[Seen]]
 Speaks = Callable[[n.Fact], bool]
 _ENDINGS = frozenset({Status.SUPPRESSED, Status.FAILED, Status.EXPIRED, Status.CANCELLED})
+# The rule of a decision on which no status rests.
+_AGAIN = "sent_again"
 _NOT_YET = frozenset({Status.REQUESTED, Status.RENDERED, Status.DEFERRED})
 
 
@@ -89,7 +91,7 @@ def explain(
     """Explain a notification by its facts, at least one; `known` are the streams that `looked_at` and `evidence_of`
     have named.
     """
-    decisions = [_decided(seen, state, known, identity) for seen in facts if type(seen.fact) in _RULINGS]
+    decisions = [_decided(seen, state, known, identity) for seen in facts if _is_decision(seen.fact)]
     return Explanation(
         id=facts[0].stream,
         status=state.status,
@@ -98,6 +100,11 @@ def explain(
         sent_twice=sent_twice(state),
         decisions=decisions,
     )
+
+
+def _is_decision(fact: n.Fact) -> bool:
+    """Whether somebody has decided something by it; of all that begins a notification, only a resend is one."""
+    return type(fact) in _RULINGS and (not isinstance(fact, n.Requested) or fact.resend_of is not None)
 
 
 def looked_at(facts: Iterable[Seen], identity: Identity) -> set[UUID]:
@@ -125,6 +132,11 @@ def evidence_of(facts: Iterable[Seen], known: Known) -> set[UUID]:
 
 
 def _answer(state: n.State, decisions: Sequence[Decided], waits: Waits | None) -> str:
+    again = [one.words for one in decisions if one.rule == _AGAIN]
+    return " ".join([_stands(state, [one for one in decisions if one.rule != _AGAIN], waits), *again[-1:]])
+
+
+def _stands(state: n.State, decisions: Sequence[Decided], waits: Waits | None) -> str:
     is_early = waits is not None and waits.reason == "deferred"
     if waits is not None and not is_early and state.status in _NOT_YET:
         return said(f"waits: {waits.reason}", {"until": moment(waits.until)}).words
@@ -142,6 +154,7 @@ def _answer(state: n.State, decisions: Sequence[Decided], waits: Waits | None) -
 
 # What is decided beside the policy, by rules of our own: name and inputs of each.
 _RULINGS: Mapping[type, Callable[[Any, n.Requested], tuple[str, Inputs]]] = {
+    n.Requested: lambda fact, _: ("resend", {"of": str(fact.resend_of), "by": fact.by}),
     n.Suppressed: lambda fact, _: (fact.rule, fact.inputs),
     n.Deferred: lambda fact, _: (fact.rule, {**fact.inputs, "until": moment(fact.until)}),
     n.AttemptStarted: lambda fact, asked: ("restored" if fact.because == n.RESTORED else "sent", _sent(fact, asked)),
@@ -161,6 +174,7 @@ _RULINGS: Mapping[type, Callable[[Any, n.Requested], tuple[str, Inputs]]] = {
         {"channel": fact.channel.value, "to": str(fact.to), "because": fact.reason},
     ),
     n.Failed: lambda fact, _: ("failed", {"reason": fact.reason}),
+    n.SentAgain: lambda fact, _: (_AGAIN, {"to": str(fact.to), "reason": fact.reason, "by": fact.by}),
 }
 
 

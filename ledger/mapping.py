@@ -8,8 +8,8 @@ import msgspec
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 
+from ledger import bulk, operations, preferences, suppression, template
 from ledger import notification as n
-from ledger import operations, preferences, suppression, template
 from ledger import recipient as r
 from ledger.errors import KeyUnavailableError, UnknownTopicError
 from ledger.keys import DataKey, Keyring
@@ -35,6 +35,7 @@ TOPICS: dict[str, type[n.Fact]] = {
     "notification.inquired": n.Inquired,
     "notification.fell_back": n.FellBack,
     "notification.fallback_dropped": n.FallbackDropped,
+    "notification.sent_again": n.SentAgain,
     "notification.delayed": n.Delayed,
     "notification.delivered": n.Delivered,
     "notification.bounced": n.Bounced,
@@ -57,6 +58,9 @@ TOPICS: dict[str, type[n.Fact]] = {
     "template.drafted": template.Drafted,
     "template.published": template.Published,
     "template.rolled_back": template.RolledBack,
+    "bulk.begun": bulk.Begun,
+    "bulk.stopped": bulk.Stopped,
+    "bulk.ended": bulk.Ended,
 }
 
 StoredFact = (
@@ -65,6 +69,7 @@ StoredFact = (
     | r.RecipientFact
     | operations.OperationsFact
     | template.TemplateFact
+    | bulk.BulkFact
 )
 F = TypeVar("F", bound=n.Fact)
 _OPEN = frozenset({Personal, r.Contact})

@@ -6,6 +6,7 @@ Longer than other files on purpose: a lifecycle is read from its first fact to i
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -248,6 +249,13 @@ class Reported(Fact, frozen=True, kw_only=True):
     evidence: dict[str, str] = {}
 
 
+class SentAgain(Fact, frozen=True, kw_only=True):
+    """Somebody has the same sent once more, by the notification `to`, and says why."""
+
+    to: UUID
+    reason: str
+
+
 class Delayed(Reported, frozen=True, kw_only=True):
     """The provider has it and is still trying."""
 
@@ -298,6 +306,7 @@ NotificationFact = (
     | Inquired
     | FellBack
     | FallbackDropped
+    | SentAgain
     | Delayed
     | Delivered
     | Bounced
@@ -369,7 +378,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the facts of one notification amount to; `version` is that of the last one, `changed_at` its time.
 
-    `others` are the devices that it goes to after the first one, `skipped` those that it leaves out.
+    `others` are the devices that it goes to after the first one, `skipped` those that it leaves out. `resends` tell by
+    which notifications it was sent again, in their order.
     """
 
     requested: Requested
@@ -385,6 +395,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
     fell_back_to: UUID | None = None
     fallback_dropped: bool = False
+    resends: tuple[SentAgain, ...] = ()
 
     @property
     def status(self) -> Status:
@@ -454,8 +465,8 @@ def _changes(state: State, fact: NotificationFact) -> dict[str, object]:
             changes = {"deferred_until": until}
         case Suppressed() | Failed() | Expired() | Cancelled():
             changes = _ending(fact)
-        case FellBack() | FallbackDropped():
-            changes = _told_elsewhere(state, fact)
+        case FellBack() | FallbackDropped() | SentAgain():
+            changes = _told_by_another(state, fact)
         case RenderFailed():
             changes = {"reason": fact.code}
         case Dispatched() | AttemptFailed() | AttemptInDoubt() | Inquired() | Reported():
@@ -476,9 +487,11 @@ def _ending(fact: Suppressed | Failed | Expired | Cancelled) -> dict[str, object
             return {"ended": Status.CANCELLED, "reason": "cancelled"}
 
 
-def _told_elsewhere(state: State, fact: FellBack | FallbackDropped) -> dict[str, object]:
+def _told_by_another(state: State, fact: FellBack | FallbackDropped | SentAgain) -> dict[str, object]:
     if isinstance(fact, FallbackDropped):
         return {"fallback_dropped": True}
+    if isinstance(fact, SentAgain):
+        return {"resends": (*state.resends, fact)}
     ended = {} if state.ended or state.reached else {"ended": Status.FAILED, "reason": "fell_back"}
     return {"fell_back_to": fact.to, **ended}
 
@@ -893,6 +906,56 @@ def request_instead(
         fallback=None,
         fallback_of=stream,
         personal=msgspec.structs.replace(personal, address=personal.fallback_address, fallback_address=None),
+    )
+
+
+class WhyNot(StrEnum):
+    """Why a notification is not sent again; the last three say what the state alone does not know."""
+
+    STILL_TO_COME = "still_to_come"
+    HELD = "held"
+    OUTLIVED = "outlived"
+    NO_WORDS = "no_words"
+    ERASED = "erased"
+    ARCHIVED = "archived"
+    UNREADABLE = "unreadable"
+
+
+def why_not_again(state: State, now: datetime) -> WhyNot | None:
+    """Say why it cannot be sent again now; None where it can be. What forbids to tell the person, the policy says.
+
+    What a security message says (a code, a link) is good for its own time: sent again it would be of no use.
+    """
+    requested = state.requested
+    if held(state, now):
+        return WhyNot.HELD
+    if _is_to_come(state):
+        return WhyNot.STILL_TO_COME
+    if requested.category is Category.SECURITY and requested.expires_at <= now:
+        return WhyNot.OUTLIVED
+    return None if requested.template_version else WhyNot.NO_WORDS
+
+
+def request_again(
+    requested: Requested, stream: UUID, personal: Personal, origin: Origin, *, lane: Lane | None = None
+) -> Requested:
+    """Return the request of a notification that says the same as the one in `stream`, in the very same words.
+
+    It is as long of use from now on as that one was; a security message only for as long as that one still is. It goes
+    by the same channel and by no other: whoever sends it again sends one thing.
+    """
+    began = max(requested.send_at or requested.recorded_at, requested.recorded_at)
+    anew = origin.now + (requested.expires_at - began)
+    return msgspec.structs.replace(
+        requested,
+        **origin.stamp() | {"cause": f"resend:{stream}"},
+        lane=lane or requested.lane,
+        expires_at=requested.expires_at if requested.category is Category.SECURITY else anew,
+        send_at=None,
+        fallback=None,
+        fallback_of=None,
+        resend_of=stream,
+        personal=msgspec.structs.replace(personal, fallback_address=None),
     )
 
 

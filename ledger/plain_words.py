@@ -102,6 +102,8 @@ WORDS: Mapping[str, Words] = {
         " until {until}; then its kind says: {then}.",
         "The provider would have had to answer in time.",
     ),
+    "resend": Words("It says once more what notification {of} said, in the same words: {by} had it sent again."),
+    "sent_again": Words("It was sent again by {by}, as notification {to}: {reason}."),
     "released": Words("Somebody ({by}) let it be sent again: {reason}."),
     "render_failed": Words(
         "It was not sent: the template {template} and the data of the message do not fit ({code}).",

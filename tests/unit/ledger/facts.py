@@ -5,8 +5,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from ledger import bulk, operations, preferences, recipient, suppression, template
 from ledger import notification as n
-from ledger import operations, preferences, recipient, suppression, template
 from ledger.values import Category, Channel, Cost, DoubtPolicy, Lane, Personal
 
 STREAM = UUID("019e0000-0000-7000-8000-000000000001")
@@ -80,6 +80,7 @@ FACTS: dict[str, Any] = {
     "notification.inquired": n.Inquired(**_ALL, attempt=ATTEMPT, answer="sent", again_at=_LATER),
     "notification.fell_back": n.FellBack(**_ALL, channel=Channel.SMS, to=STREAM, reason="bounced"),
     "notification.fallback_dropped": n.FallbackDropped(**_ALL, reason="expired"),
+    "notification.sent_again": n.SentAgain(**_ALL, to=STREAM, reason="she has called"),
     "notification.delayed": n.Delayed(**_REPORTED),
     "notification.delivered": n.Delivered(**_REPORTED),
     "notification.bounced": n.Bounced(**_REPORTED),
@@ -165,4 +166,9 @@ FACTS: dict[str, Any] = {
         replaces="fedcba9876543210",
         reason="the greeting was too friendly",
     ),
+    "bulk.begun": bulk.Begun(
+        **_ALL, action=bulk.Action.RESEND, filters={"type": "order_shipped"}, count=3, reason="the mails were empty"
+    ),
+    "bulk.stopped": bulk.Stopped(**_ALL, reason="the wrong ones"),
+    "bulk.ended": bulk.Ended(**_ALL, done=2, refused={"erased": 1}),
 }
