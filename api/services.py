@@ -10,6 +10,7 @@ from api.health import Readiness
 from api.problems import AnyRequest
 from api.sessions import Sessions
 from api.tokens import Authenticator, Caller
+from handlers.bulk import Bulk
 from handlers.dead_letters import DeadLetters
 from handlers.dry_run import DryRun
 from handlers.intake import TakeIn
@@ -44,6 +45,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     set_aside: SetAside
     take_in: TakeIn
     dry_run: DryRun
+    bulk: Bulk
     schemas: Mapping[str, Schema]
     dead_letters: DeadLetters
     receive: Receive

@@ -33,22 +33,29 @@ class Called(msgspec.Struct, frozen=True):
     is_new: bool
 
 
-async def release(ledger: Ledger, stream: UUID, *, by: str, reason: str) -> Loaded:
-    """Let a held notification be sent again. Raises NoSuchNotificationError, NotHeldError."""
+async def release(ledger: Ledger, stream: UUID, *, by: str, reason: str, cause: str | None = None) -> Loaded:
+    """Let a held notification be sent again. `cause` names the command, None = one of its own.
+
+    Raises NoSuchNotificationError, NotHeldError.
+    """
     after, released = await _decide(
-        ledger, stream, by=by, what=lambda state, at: notification.release(state, reason, at)
+        ledger, stream, by=by, cause=cause, what=lambda state, at: notification.release(state, reason, at)
     )
     if not released:
         raise NotHeldError("the notification is not held: there is nothing to release")
     return after
 
 
-async def cancel(ledger: Ledger, stream: UUID, *, by: str, reason: str) -> Called:
-    """Call off what is still to come of a notification. Raises NoSuchNotificationError, TooLateError.
+async def cancel(ledger: Ledger, stream: UUID, *, by: str, reason: str, cause: str | None = None) -> Called:
+    """Call off what is still to come of a notification; `cause` as of `release`.
+
+    Raises NoSuchNotificationError, TooLateError.
 
     No attempt of it has a position in the log after this one (promise I7).
     """
-    after, is_new = await _decide(ledger, stream, by=by, what=lambda state, at: notification.cancel(state, reason, at))
+    after, is_new = await _decide(
+        ledger, stream, by=by, cause=cause, what=lambda state, at: notification.cancel(state, reason, at)
+    )
     if not is_new and after.state.ended is not Status.CANCELLED:
         raise TooLateError(too_late(after.state))
     return Called(after, is_new)
@@ -61,10 +68,10 @@ def too_late(state: State) -> str:
 
 
 async def _decide(
-    ledger: Ledger, stream: UUID, *, by: str, what: Callable[[State, Origin], Facts]
+    ledger: Ledger, stream: UUID, *, by: str, cause: str | None, what: Callable[[State, Origin], Facts]
 ) -> tuple[Loaded, bool]:
     """Store what is decided by hand; returns how it stands then, and whether that was news."""
-    cause = f"command:{uuid4()}"
+    cause = cause or f"command:{uuid4()}"
     is_new = False
 
     def decide(loaded: Loaded, now: datetime) -> Decision | None:

@@ -1,4 +1,4 @@
-"""The jobs of the clock that need more than the ledger: old weeks, and the upkeep of the lists."""
+"""The jobs of the clock that need more than the ledger: old weeks, the upkeep of the lists, what is done to many."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -11,6 +11,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from handlers.archive import Archiving
+from handlers.bulk import Bulk
 from handlers.erasures import copy_list
 from handlers.maintain import Job
 from handlers.metrics import Metrics
@@ -19,7 +20,7 @@ from ledger.store import Store, connect
 from ops.settings import Settings
 from projections import notification_log_upkeep as upkeep
 
-_HOUR, _SECONDS = timedelta(hours=1), timedelta(seconds=10)
+_HOUR, _SECONDS, _SOON = timedelta(hours=1), timedelta(seconds=10), timedelta(seconds=2)
 _Upkeep = Callable[[AsyncConnection[Any]], Awaitable[None]]
 
 
@@ -50,7 +51,7 @@ def archiving_of(
 
 
 def jobs_of(
-    settings: Settings, store: Store, archive: Archive, metrics: Metrics, *, now: Callable[[], Settings]
+    settings: Settings, store: Store, archive: Archive, metrics: Metrics, *, bulk: Bulk, now: Callable[[], Settings]
 ) -> Mapping[str, tuple[timedelta, Job]]:
     """Name the jobs, how often each runs, and what it does; weeks are archived only where it is said whereto."""
 
@@ -60,6 +61,7 @@ def jobs_of(
 
     archiving = archiving_of(settings, store, archive, metrics, now=now)
     jobs: dict[str, tuple[timedelta, Job]] = {
+        "bulk_actions": (_SOON, bulk.run),
         "drop_content": (_HOUR, archiving.drop_content),
         "retry_parked": (_HOUR, partial(on_lists, upkeep.retry_parked)),
         "drop_old_views": (_HOUR, partial(on_lists, upkeep.drop_old_versions)),

@@ -37,7 +37,7 @@ from ops.routes import open_route, reaching, renew_by
 from ops.serving import serving
 from ops.settings import Settings
 from ops.vitals import show_vitals
-from ops.wiring import Parts, dry_run_of, pauses_of, prices_of, renderer_of, send_test_of, templates_of
+from ops.wiring import Parts, bulk_of, dry_run_of, pauses_of, prices_of, renderer_of, send_test_of, templates_of
 from projections.views import all_views, pace_of
 from providers.fcm_receipts import FcmReceipts
 from providers.pricing import Prices
@@ -185,7 +185,9 @@ class Roles:
     async def _maintain(self) -> AsyncIterator[None]:
         given = self._parts
         store, renewed = given.ledger.store, given.reloading
-        more = jobs_of(given.settings, store, given.archive, given.metrics, now=lambda: renewed.settings)
+        more = jobs_of(
+            given.settings, store, given.archive, given.metrics, bulk=bulk_of(given), now=lambda: renewed.settings
+        )
         maintain = Maintain(given.ledger, given.receive, given.set_aside, given.metrics, more=more)
         gauges = Gauges(
             given.registry,
@@ -232,6 +234,7 @@ class Roles:
                 dead_letters=DeadLetters(given.set_aside, given.take_in),
                 take_in=given.take_in,
                 dry_run=dry_run_of(given),
+                bulk=bulk_of(given),
                 schemas=message_schemas(given.catalogue, channels=settings.served()),
                 receive=given.receive,
                 pauses=pauses_of(given),

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Info
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from handlers.bulk import Bulk
 from handlers.dry_run import Carrier, DryRun
 from handlers.intake import TakeIn
 from handlers.metrics import Metrics
@@ -184,14 +185,21 @@ def prices_of(settings: Settings) -> Prices:
 
 def dry_run_of(given: Parts) -> DryRun:
     settings, prices = given.settings, prices_of(given.settings)
-    # Whom this installation may write to is the affair of `deliver`: a process that was not told forbids nobody.
-    allowed = AllowList(settings.allow_list() or frozenset({"*"}), settings.countries())
     carriers = {
         channel: Carrier(names[0], Spending(prices, settings.caps(), channel))
         for channel, names in providers_of(settings).items()
     }
     renderer = renderer_of(settings, given.catalogue)
-    return DryRun(given.ledger, renderer, given.wording, allowed=allowed, carriers=carriers)
+    return DryRun(given.ledger, renderer, given.wording, allowed=_allowed(settings), carriers=carriers)
+
+
+def bulk_of(given: Parts) -> Bulk:
+    return Bulk(given.ledger, given.archive, allowed=_allowed(given.settings))
+
+
+def _allowed(settings: Settings) -> AllowList:
+    """Whom this installation may write to is the affair of `deliver`: a process that was not told forbids nobody."""
+    return AllowList(settings.allow_list() or frozenset({"*"}), settings.countries())
 
 
 def pauses_of(given: Parts) -> Pauses:

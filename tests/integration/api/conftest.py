@@ -20,6 +20,7 @@ from api.health import database as database_check
 from api.services import Services
 from api.sessions import Sessions
 from api.tokens import Authenticator, StaticKeys
+from handlers.bulk import Bulk
 from handlers.dead_letters import DeadLetters
 from handlers.dry_run import Carrier, DryRun
 from handlers.intake import TakeIn
@@ -126,12 +127,14 @@ async def services(
         session = await stack.enter_async_context(aiohttp.ClientSession())
         set_aside, metrics = SetAside(store, keys, identity), Metrics(CollectorRegistry())
         wording = Wording(ledger, catalogue.templates, MESSAGES)
+        archive = Archive(store, Directory(tmp_path / "archive"))
         take_in = TakeIn(ledger, catalogue, channels={Channel.EMAIL}, wording=wording)
         templates = Templates(wording, catalogue, Vetter())
         twilio = TwilioCallbacks(public_url=PUBLIC_URL, secrets=TWILIO_TOKENS)
         yield Services(
             ledger=ledger,
-            archive=Archive(store, Directory(tmp_path / "archive")),
+            archive=archive,
+            bulk=Bulk(ledger, archive, allowed=AllowList(frozenset({"*"})), per_second=10_000),
             keys=keys,
             reads=Reads(store),
             set_aside=set_aside,
