@@ -1,6 +1,6 @@
 """GET /v1/notifications and POST /v1/notifications/search: lists from notification_log, by filters and pages."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -96,7 +96,7 @@ async def search_notifications(request: Call) -> Found:
 
 
 async def _found(services: Services, asked: Parameters) -> Found:
-    filters, cursor = _filters(services, asked), asked.text("cursor")
+    filters, cursor = filters_of(services, asked), asked.text("cursor")
     limit = asked.whole("limit", least=1, most=MOST) or LIMIT
     asked.done()
     async with services.ledger.store.connection() as connection:
@@ -113,7 +113,8 @@ def _hash(services: Services, address: str) -> str:
     return services.ledger.identity.address_hash(read_phone(address.strip()) or address)
 
 
-def _filters(services: Services, asked: Parameters) -> Filters:
+def filters_of(services: Services, asked: Parameters) -> Filters:
+    """Return what is asked for; what is wrong with it, `asked` keeps."""
     address = asked.text("recipient")
     return Filters(
         user_id=asked.text("user_id"),
@@ -134,10 +135,14 @@ def _filters(services: Services, asked: Parameters) -> Filters:
 def _read_body(body: bytes) -> Parameters:
     """Read filters from a JSON object: texts, and `limit` as a number; null is as good as absent."""
     raw, faults = object_in(body)
+    return filters_in(raw, known=_IN_BODY, faults=faults)
+
+
+def filters_in(raw: dict[str, Any], *, known: Collection[str], faults: list[Fault]) -> Parameters:
+    """Read the filters of an object; `faults` are what is wrong with it already."""
     given = {name: value for name, value in raw.items() if value is not None}
-    faults += _mistyped(given)
     texts = {name: str(value) for name, value in given.items() if isinstance(value, str | int)}
-    return Parameters(texts, known=_IN_BODY, faults=faults)
+    return Parameters(texts, known=known, faults=[*faults, *_mistyped(given)])
 
 
 def _mistyped(given: dict[str, Any]) -> Iterable[Fault]:

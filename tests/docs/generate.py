@@ -128,7 +128,8 @@ def kind_of(field: msgspec.structs.FieldInfo) -> str:
     if getattr(field.type, "__origin__", None) is dict:
         return "names and numbers" if int in kinds else "names and texts"
     (kind,) = kinds
-    words = {"str": "text", "UUID": "id", "datetime": "time", "bytes": "digest", "bool": "true or false", "int": "number"}
+    words = {"str": "text", "UUID": "id", "datetime": "time", "bytes": "digest", "bool": "true or false"}
+    words |= {"int": "number"}
     if issubclass(kind, msgspec.Struct):
         name = f"a record of {_names_in(kind)}"
     else:
