@@ -13,16 +13,18 @@ REASON = "X-Reason"
 _log = structlog.get_logger("api.disclosure")
 
 
-async def record_read(request: Call, what: str, of: str, *, logged_as: str | None = None) -> None:
+async def record_read(
+    request: Call, what: str, of: str, *, logged_as: str | None = None, reason: str | None = None
+) -> None:
     """Record that the caller is shown personal data; without the record nothing is shown.
 
-    `logged_as` stands in the log where `of` names a person.
+    `logged_as` stands in the log where `of` names a person. `reason` is what a form gives, else the header counts.
     """
     read = Read(
         subject=request.user.subject,
         what=what,
         of=of,
-        reason=_reason(request),
+        reason=reason if reason is not None else _reason(request),
         correlation_id=correlation_of(request.scope),
     )
     await services_of(request).reads.record(read)
