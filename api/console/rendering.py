@@ -27,7 +27,10 @@ class Link(msgspec.Struct, frozen=True):
     scope: Scope = Scope.READ
 
 
-NAVIGATION = (Link("/console", "Search"),)
+NAVIGATION = (
+    Link("/console", "Search"),
+    Link("/console/statistics", "Statistics"),
+)
 
 
 def page(

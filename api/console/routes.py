@@ -1,6 +1,6 @@
 """Every route of the console."""
 
-from api.console import assets, home, sign_in
+from api.console import assets, home, sign_in, statistics
 
 ROUTES = (
     assets.get_asset,
@@ -9,4 +9,5 @@ ROUTES = (
     sign_in.post_sandbox_sign_in,
     sign_in.post_sign_out,
     home.get_home,
+    statistics.get_statistics,
 )
