@@ -74,14 +74,15 @@ def shown(would: Would, tried: list[Tried], *, unmasked: bool) -> DryRunAnswer:
     """Show what would become of a message."""
     asks = would.asks
     return DryRunAnswer(
-        notifications=[_would_be(one, unmasked=unmasked) for one in tried],
+        notifications=[would_be(one, unmasked=unmasked) for one in tried],
         count=len(asks) if isinstance(asks, tuple) else 0,
         repeats=would.repeats,
         tells=None if isinstance(asks, tuple) else of_news(asks),
     )
 
 
-def _would_be(tried: Tried, *, unmasked: bool) -> WouldBe:
+def would_be(tried: Tried, *, unmasked: bool) -> WouldBe:
+    """Show one notification as it would be."""
     requested, verdict = tried.requested, tried.verdict
     found = None if isinstance(verdict, Send) else said(verdict.rule, _inputs(verdict))
     person = Personal(tried.person.address, tried.person.name)
