@@ -1,4 +1,4 @@
-"""How a call of the AWS SDK reaches SES: one request per call, and it knows whether that request began."""
+"""How a mail reaches SES: one request per call, and it knows whether that request began."""
 
 import asyncio
 import ssl
@@ -8,34 +8,28 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
-from botocore.awsrequest import AWSRequest, create_request_object
 from botocore.httpsession import get_cert_path
-from botocore.parsers import create_parser
 
 from providers.http_line import LineConnector
 
 # SES closes idle connections after 20 s; ours are gone well before, so that no request meets a closing one.
 KEEP_ALIVE = timedelta(seconds=12)
-# The protocol of SES v2.
-_PARSER = create_parser("rest-json")
 
 
 class Reply(NamedTuple):
-    """What came back; header names in lower case, as the SDK looks them up."""
+    """What came back; header names in lower case."""
 
-    status_code: int
+    status: int
     headers: dict[str, str]
     body: bytes
 
 
 class Wire:
-    """Makes the requests of an SDK client, in place of the SDK's own sending loop.
+    """Makes requests as the SDK would, without what the SDK does around each.
 
-    It is the client's `http_session_cls`, so the SDK settles timeouts, proxies and trust; and it answers the client's
-    `before-call` event (as botocore's Stubber does), so that of the SDK's loop over retries, events and redirects
-    nothing is left to go around (a 307 would send the mail again; measured: a third of the CPU of a call). The SDK
-    still builds, signs and reads. Errors of aiohttp pass as they are: they tell a connection that was never made from
-    one that broke.
+    It is the `http_session_cls` of an SDK client, so the SDK settles timeouts, proxies and trust. Its loop over
+    retries, events and redirects is not gone around (a 307 would send the mail again). Errors of aiohttp pass as they
+    are: they tell a connection that was never made from one that broke.
     """
 
     _session: ClientSession
@@ -67,7 +61,7 @@ class Wire:
             auto_decompress=False,
             skip_auto_headers=("Accept", "Content-Type"),
             # Nothing here unpacks a reply.
-            headers={"Accept-Encoding": "identity"},
+            headers={"Accept-Encoding": "identity", "User-Agent": "notification-ledger"},
         )
         return self
 
@@ -80,31 +74,12 @@ class Wire:
         """Close all connections."""
         await self._session.close()
 
-    async def call(self, *, model: Any, params: dict[str, Any], request_signer: Any, **_: Any) -> tuple[Reply, Any]:
-        """Sign and make the request of a `before-call` event; returns what the SDK takes as its outcome."""
-        request = create_request_object(params)
-        signature = await request_signer.get_auth_instance(
-            request_signer.signing_name, request_signer.region_name, request_signer.signature_version
-        )
-        signature.add_auth(request)
-        reply = await self.send(request)
-        response = {"status_code": reply.status_code, "headers": reply.headers, "body": reply.body, "context": {}}
-        return reply, _PARSER.parse(response, model.output_shape)
-
-    async def send(self, request: AWSRequest) -> Reply:
+    async def post(self, url: str, body: bytes, headers: dict[str, str]) -> Reply:
         """Make one request and read the whole reply."""
-        async with self._session.request(
-            request.method,
-            request.url,
-            data=request.data,
-            headers={
-                name: value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()
-            },
-            proxy=self._proxies.get(urlsplit(request.url).scheme),
-            allow_redirects=False,
-        ) as reply:
-            headers = {name.lower(): value for name, value in reply.headers.items()}
-            return Reply(reply.status, headers, await reply.read())
+        proxy = self._proxies.get(urlsplit(url).scheme)
+        async with self._session.post(url, data=body, headers=headers, proxy=proxy, allow_redirects=False) as reply:
+            lower = {name.lower(): value for name, value in reply.headers.items()}
+            return Reply(reply.status, lower, await reply.read())
 
 
 def trust(verify: bool | str) -> ssl.SSLContext | bool:  # noqa: FBT001 - the SDK's own type for it

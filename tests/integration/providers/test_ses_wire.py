@@ -66,4 +66,4 @@ async def test_a_mail_is_signed_and_carries_its_configuration_set():
         await ses.aclose()
     assert b"Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/" in server.heads[0]
     assert b"/eu-west-1/ses/aws4_request" in server.heads[0]
-    assert b'"ConfigurationSetName": "notifications"' in server.bodies[0]
+    assert b'"ConfigurationSetName":"notifications"' in server.bodies[0]

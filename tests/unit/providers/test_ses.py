@@ -1,19 +1,22 @@
 from uuid import uuid4
 
 import pytest
+from aiobotocore.credentials import AioCredentials
 
 from ledger.values import Mail, Refused
+from providers.aws_signature import Signer
 from providers.contract import Sending
 from providers.mail_address import unsendable, wire_address, wire_sender
 from providers.ses import Ses
+from providers.ses_wire import Reply, Wire
 
 CONTENT = Mail(sender="Acme <no-reply@acme.example>", subject="Hi", html="<p>Hi</p>", text="Hi")
 
 
-class NoClient:
-    """Stands where the SDK's client would be: a message that is refused beforehand makes no request at all."""
+class NoWire(Wire):
+    """Stands where the line to SES would be: a message that is refused beforehand makes no request at all."""
 
-    async def send_email(self, **_: object) -> None:
+    async def post(self, *_: object, **__: object) -> Reply:
         raise AssertionError("a request was made")
 
 
@@ -97,4 +100,5 @@ def test_other_scripts_and_symbols_are_sent_as_they_are():
 
 async def sent(address: str, content: Mail) -> object:
     sending = Sending(notification=uuid4(), attempt=uuid4(), address=address, content=content)
-    return await Ses(NoClient()).send(sending)
+    signer = Signer("https://ses.acme.example/", region="eu-west-1", service="ses")
+    return await Ses(NoWire(), signer, AioCredentials("AKID", "secret")).send(sending)
