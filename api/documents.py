@@ -51,6 +51,7 @@ _TAKEN = (
     schemas.NewSuppression,
     schemas.SuppressionFilters,
     schemas.AddressSearch,
+    schemas.FindText,
     schemas.Release,
     schemas.SearchFilters,
     schemas.ListFilters,

@@ -151,6 +151,15 @@ class ListFilters(Struct, kw_only=True):
     category: Category | None = None
     type: Annotated[Identifier, Meta(description="A notification of the catalogue.")] | None = None
     template: Identifier | None = None
+    template_version: Identifier | None = None
+    reference: (
+        Annotated[Identifier, Meta(description="An order or another number of the business.", examples=["O-4711"])]
+        | None
+    ) = None
+    reference_name: (
+        Annotated[Identifier, Meta(description="What it is the number of; only with `reference`.", examples=["order"])]
+        | None
+    ) = None
     correlation_id: Identifier | None = None
     message_id: Identifier | None = None
     provider_message_id: Annotated[Identifier, Meta(description="The provider's id of any attempt.")] | None = None
@@ -166,6 +175,14 @@ class SearchFilters(ListFilters, kw_only=True):
     """The same in a body, which may hold an address: addresses never stand in a URL."""
 
     recipient: Annotated[str, Meta(description="An address.", examples=["Ada@Example.com"])] | None = None
+
+
+class FindText(Struct, kw_only=True):
+    """Anything that a caller says: an address, a user, an order or other number, the id of a message or of anything."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=320, examples=["+44 20 7183 8750"])] = field(name="for")
+    cursor: Annotated[str, Meta(description="That of the page before.")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
 
 
 class Moment(Struct, kw_only=True):

@@ -105,7 +105,7 @@ async def _found(services: Services, asked: Parameters) -> Found:
         except CursorError:
             raise malformed(Fault("cursor", "is not one that an earlier page gave")) from None
         keys = await services.keys.read(connection, [row.recipient for row in page.rows])
-    return Found([_listed(row, keys) for row in page.rows], page.cursor)
+    return Found([listed(row, keys) for row in page.rows], page.cursor)
 
 
 def _hash(services: Services, address: str) -> str:
@@ -116,6 +116,8 @@ def _hash(services: Services, address: str) -> str:
 def filters_of(services: Services, asked: Parameters) -> Filters:
     """Return what is asked for; what is wrong with it, `asked` keeps."""
     address = asked.text("recipient")
+    if asked.text("reference_name") is not None and asked.text("reference") is None:
+        asked.refuse("reference_name", "goes with reference: give both")
     return Filters(
         user_id=asked.text("user_id"),
         channel=asked.word("channel", Channel),
@@ -123,6 +125,9 @@ def filters_of(services: Services, asked: Parameters) -> Filters:
         category=asked.word("category", Category),
         type=asked.text("type"),
         template=asked.text("template"),
+        template_version=asked.text("template_version"),
+        reference=asked.text("reference"),
+        reference_name=asked.text("reference_name"),
         correlation_id=asked.text("correlation_id"),
         message_id=asked.text("message_id"),
         provider_message_id=asked.text("provider_message_id"),
@@ -152,7 +157,8 @@ def _mistyped(given: dict[str, Any]) -> Iterable[Fault]:
             yield Fault(shown(name), f"must be {expected}")
 
 
-def _listed(row: LogRow, keys: Keyring) -> Listed:
+def listed(row: LogRow, keys: Keyring) -> Listed:
+    """Return a row as it is shown, its person masked."""
     return Listed(
         id=row.notification,
         status=row.status,

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import aio_pika
@@ -40,13 +40,29 @@ _BROKER_GONE = (AMQPError, OSError, TimeoutError, RuntimeError, StopAsyncIterati
 
 _log = structlog.get_logger("handlers.ingest")
 T = TypeVar("T")
+Tell = Callable[[Mapping[str, int]], Awaitable[None]]
+
+
+async def _nobody(_: Mapping[str, int]) -> None:
+    """Tell nobody."""
 
 
 class Ingest:
-    """Consumes the two queues and drains the broker's dead ones; each queue has a channel and a prefetch of its own."""
+    """Consumes the two queues and drains the broker's dead ones; each queue has a channel and a prefetch of its own.
+
+    `tell` is told every few seconds how many messages wait in each, or are in hand.
+    """
 
     def __init__(
-        self, amqp_url: str, take_in: TakeIn, set_aside: SetAside, clock: Clock, metrics: Metrics, *, by: str = "ingest"
+        self,
+        amqp_url: str,
+        take_in: TakeIn,
+        set_aside: SetAside,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        by: str = "ingest",
+        tell: Tell = _nobody,
     ) -> None:
         self._url = amqp_url
         self._take_in = take_in
@@ -54,6 +70,7 @@ class Ingest:
         self._clock = clock
         self._metrics = metrics
         self._by = by
+        self._tell = tell
         self._stopping = asyncio.Event()
         self._consuming = False
         self._kept_by = "no connection"
@@ -119,11 +136,15 @@ class Ingest:
             for consumer in consumers:
                 self._metrics.queue_unacked.labels(consumer.queue).set(consumer.held)
             try:
+                waiting = {}
                 async with asyncio.timeout(_ANSWERS_WITHIN), connection.channel() as channel:
                     for consumer in consumers:
                         told = await channel.declare_queue(consumer.queue, passive=True)
-                        self._metrics.queue_ready.labels(consumer.queue).set(told.declaration_result.message_count or 0)
-            except _BROKER_GONE as exc:
+                        ready = told.declaration_result.message_count or 0
+                        self._metrics.queue_ready.labels(consumer.queue).set(ready)
+                        waiting[consumer.queue] = ready + consumer.held
+                await self._tell(waiting)
+            except (*_BROKER_GONE, LedgerError) as exc:
                 _log.warning("queues_not_measured", error=type(exc).__name__)
             await self._pause(len(_PAUSES))
 

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from handlers.wording import Wording
-from ledger import notification
+from ledger import conflicts, notification
 from ledger.decision import Decision, Intake, NewFact
 from ledger.errors import KeyUnavailableError, Refusal, RefusedError, UnstorableError
 from ledger.ids import notification_id
@@ -240,6 +240,8 @@ class TakeIn:
         except RefusedError as exc:
             if exc.reason is not Refusal.CONFLICT:
                 raise
+        # It is recorded under a hash of id and source; who has the id alone is to find it, too.
+        await conflicts.name(self._ledger.store, self._ledger.identity, asked.parts[-1], self._key(asked))
         return self._conflicting(asked)
 
     def _conflicting(self, asked: "_Asked") -> Conflicting:

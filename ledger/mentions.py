@@ -12,6 +12,8 @@ from ledger.recipient import nobody_named, stream_of
 
 # So many are looked for: a message for more people than this is no message of one of them.
 MOST = 10_000
+# Nobody looks for a longer one.
+LONGEST = 200
 # RFC 5321: 64 for the local part, 255 for the domain.
 _LONGEST_MAIL_ADDRESS = 320
 _BETWEEN_WORDS = re.compile(r"[\s\"'<>()\[\]{},;:\\\ufffd]+")
@@ -36,6 +38,23 @@ def people_in(body: bytes, identity: Identity) -> list[UUID]:
         if len(found) >= MOST:
             break
     return sorted(found)[:MOST]
+
+
+def texts_in(body: bytes, identity: Identity) -> list[UUID]:
+    """Return what stands for each text of a body and each word of it: who knows one of them finds the body."""
+    found: set[UUID] = set()
+    for _, said in _said(body):
+        for one in {said, *_BETWEEN_WORDS.split(said)}:
+            if 0 < len(word := one.strip()) <= LONGEST:
+                found.add(text(identity, word))
+        if len(found) >= MOST:
+            break
+    return sorted(found)[:MOST]
+
+
+def text(identity: Identity, said: str) -> UUID:
+    """Return what stands for a text, without saying what it is."""
+    return identity.standing_stream("said", said)
 
 
 def _said(body: bytes) -> Iterator[tuple[bool, str]]:

@@ -1,7 +1,7 @@
 """What we refuse and what we cannot match: kept sealed, listed, tried again; never lost, never in the way."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -12,7 +12,8 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from ledger.keys import Identity, Keys
-from ledger.mentions import people_in
+from ledger.mentions import people_in, text, texts_in
+from ledger.recipient import nobody_named
 from ledger.store import Store
 from ledger.values import Report
 
@@ -23,6 +24,7 @@ _TRY_AGAIN_AFTER = timedelta(minutes=1)
 # What stands for a name that the sender chose and that may hold an address.
 HIDDEN = "(hidden)"
 _SPEAKABLE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_KEY = re.compile(r"[0-9a-f]{64}")
 # What Postgres has no place for in a text: U+0000, and half of a surrogate pair.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -30,11 +32,11 @@ _log = structlog.get_logger("ledger.set_aside")
 
 # Keep a refused message; the same bytes again are the same row, kept from now on, and a decided one waits anew.
 _KEEP = """
-INSERT INTO ledger.dead_letter AS d (key, reason, faults, origin, source, type, message_id, week, body, people)
+INSERT INTO ledger.dead_letter AS d (key, reason, faults, origin, source, type, message_id, week, body, people, said)
 VALUES (%(key)s, %(reason)s, %(faults)s, %(origin)s, %(source)s, %(type)s, %(message_id)s, %(week)s, %(body)s,
-        %(people)s)
+        %(people)s, %(said)s)
 ON CONFLICT (key) DO UPDATE SET seen = d.seen + 1, reason = excluded.reason, faults = excluded.faults,
-    received_at = now(), week = excluded.week, body = excluded.body, people = excluded.people,
+    received_at = now(), week = excluded.week, body = excluded.body, people = excluded.people, said = excluded.said,
     state = 'waiting', decided_at = NULL, decided_by = NULL, decision = NULL
 """
 _LIST = """
@@ -46,6 +48,13 @@ _SHOW = """
 SELECT key, reason, faults, origin, source, type, message_id, state, seen, received_at, decided_at, decided_by,
        decision, week, body
 FROM ledger.dead_letter WHERE key = %(key)s
+"""
+# What names a person, or holds a text; by its message id alone what was kept by a release that knew no texts.
+_FIND = """
+SELECT key, reason, faults, origin, source, type, message_id, state, seen, received_at, decided_at, decided_by, decision
+FROM ledger.dead_letter
+WHERE key = ANY(%(keys)s) OR message_id = ANY(%(texts)s) OR said && %(said)s OR people && %(people)s
+ORDER BY received_at DESC, key LIMIT %(limit)s
 """
 _DECIDE = """
 UPDATE ledger.dead_letter SET state = %(state)s, decided_at = now(), decided_by = %(by)s, decision = %(reason)s
@@ -84,6 +93,7 @@ _PURGE = (
     "DELETE FROM ledger.dead_letter WHERE received_at < now() - %(kept)s",
     "DELETE FROM ledger.intake_try WHERE first_at < now() - %(kept)s",
     "DELETE FROM ledger.unmatched_report WHERE received_at < now() - %(matched_within)s",
+    "DELETE FROM ledger.conflict c WHERE NOT EXISTS (SELECT FROM ledger.intake i WHERE i.key = c.key)",
     "DELETE FROM ledger.week_key WHERE week < now() - %(kept)s - interval '8 days'",
 )
 _COUNT_REPORTS = "SELECT count(*) FROM ledger.unmatched_report"
@@ -155,6 +165,7 @@ class SetAside:
                 "week": week,
                 "body": data_key.seal(body, bound_to=key),
                 "people": people_in(body, self._identity),
+                "said": texts_in(body, self._identity),
             }
             await connection.execute(_KEEP, given)
         return key
@@ -164,6 +175,22 @@ class SetAside:
         async with self._store.connection() as connection:
             rows = await (await connection.execute(_LIST, {"state": state, "limit": limit})).fetchall()
         return [_dead_letter(row) for row in rows]
+
+    async def find(self, texts: Collection[str], addresses: Collection[str], *, limit: int) -> list[DeadLetter]:
+        """List refused messages, newest first, that hold one of these texts, or name who has one of these addresses.
+
+        A text may be a key of theirs in hex, too. Texts that cannot be stored are in none.
+        """
+        known = [one for one in texts if not _UNSTORABLE.search(one)]
+        given = {
+            "keys": [bytes.fromhex(one) for one in known if _KEY.fullmatch(one)],
+            "texts": known,
+            "said": [text(self._identity, one) for one in known],
+            "people": [nobody_named(self._identity, self._identity.recipient(None, one)).stream for one in addresses],
+            "limit": limit,
+        }
+        async with self._store.connection() as connection:
+            return [_dead_letter(row) for row in await (await connection.execute(_FIND, given)).fetchall()]
 
     async def shown(self, key: bytes) -> DeadLetter | None:
         """Return one refused message."""

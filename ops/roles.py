@@ -24,6 +24,7 @@ from handlers.maintain import Maintain
 from handlers.publish import BATCH, Publish
 from handlers.spending import Spending
 from handlers.worker import Worker
+from ledger import queues
 from ledger.follower import Follower, prepare
 from ledger.policy import AllowList
 from ledger.reads import Reads
@@ -142,7 +143,14 @@ class Roles:
     @asynccontextmanager
     async def _ingest(self) -> AsyncIterator[None]:
         given = self._parts
-        ingest = Ingest(given.settings.amqp_url, given.take_in, given.set_aside, given.ledger.clock, given.metrics)
+        ingest = Ingest(
+            given.settings.amqp_url,
+            given.take_in,
+            given.set_aside,
+            given.ledger.clock,
+            given.metrics,
+            tell=partial(queues.seen, given.ledger.store),
+        )
         given.reloading.on("amqp_url", lambda now: ingest.use_url(now.amqp_url))
         task = self._watch(ingest.run(), "ingest")
         self._checks["broker"] = ingest.consuming

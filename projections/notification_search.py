@@ -3,6 +3,7 @@
 import base64
 import binascii
 import contextlib
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,14 +22,21 @@ class CursorError(ValueError):
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rows must be; None = anything. `since` is inclusive, `until` exclusive, both by `created_at`."""
+    """What the rows must be; None = anything. `since` is inclusive, `until` exclusive, both by `created_at`.
 
+    `reference` is a business reference by its value, under `reference_name` or, without it, under any name.
+    """
+
+    notification: UUID | None = None
     user_id: str | None = None
     channel: Channel | None = None
     status: Status | None = None
     category: Category | None = None
     type: str | None = None
     template: str | None = None
+    template_version: str | None = None
+    reference: str | None = None
+    reference_name: str | None = None
     correlation_id: str | None = None
     message_id: str | None = None
     provider_message_id: str | None = None
@@ -49,29 +57,56 @@ async def search(
 ) -> Page:
     """Return a page of at most `limit` rows; CursorError for a cursor that is none of ours."""
     before = _opened(cursor) if cursor is not None else None
-    query, given = _query(filters, before=before, limit=limit + 1)
+    return _page(await _rows(connection, filters, before=before, limit=limit + 1), limit)
+
+
+async def search_any(
+    connection: AsyncConnection[Any], wanted: Sequence[Filters], *, cursor: str | None = None, limit: int = 50
+) -> tuple[Page, list[list[int]]]:
+    """Return a page of at most `limit` rows that any of the filters finds, and of each row which of them did.
+
+    CursorError as `search`. Each filter's own page is in the same order, so their union holds the page of all.
+    """
+    before = _opened(cursor) if cursor is not None else None
+    rows: dict[UUID, LogRow] = {}
+    found_by: dict[UUID, list[int]] = {}
+    for number, filters in enumerate(wanted):
+        for row in await _rows(connection, filters, before=before, limit=limit + 1):
+            rows[row.notification] = row
+            found_by.setdefault(row.notification, []).append(number)
+    page = _page(sorted(rows.values(), key=lambda row: row.notification, reverse=True), limit)
+    return page, [found_by[row.notification] for row in page.rows]
+
+
+def _page(rows: Sequence[LogRow], limit: int) -> Page:
+    more = len(rows) > limit
+    return Page(list(rows[:limit]), _cursor(rows[limit - 1].notification) if more else None)
+
+
+async def _rows(connection: AsyncConnection[Any], filters: Filters, *, before: UUID | None, limit: int) -> list[LogRow]:
+    query, given = _query(filters, before=before, limit=limit)
     if not all(_storable(value) for value in given.values()):
-        return Page([], None)
+        return []
     # Planned for these very values: a generic plan would serve the rare and the frequent user alike.
     found = await connection.execute(query, given, prepare=False, binary=True)
-    rows = [LogRow(*row) for row in await found.fetchall()]
-    more = len(rows) > limit
-    return Page(rows[:limit], _cursor(rows[limit - 1].notification) if more else None)
+    return [LogRow(*row) for row in await found.fetchall()]
 
 
 def _query(filters: Filters, *, before: UUID | None, limit: int) -> tuple[sql.Composed, dict[str, Any]]:
     given: dict[str, Any] = {
         **{name: str(value) for name, value in msgspec.structs.asdict(filters).items() if isinstance(value, str)},
+        "notification": filters.notification,
         **_times(filters),
         "before": before,
         "limit": limit,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    query = sql.SQL("SELECT {} FROM views.notification_log l{} WHERE true{} ORDER BY l.notification DESC LIMIT {}")
+    query = sql.SQL("SELECT {} FROM views.notification_log l{} WHERE true{}{} ORDER BY l.notification DESC LIMIT {}")
     return query.format(
         sql.SQL(", ").join(sql.Identifier("l", name) for name in LogRow.__struct_fields__),
-        sql.SQL("").join(_JOINS[name] for name in given if name in _JOINS),
-        sql.SQL("").join(_condition(name) for name in given if name != "limit"),
+        sql.SQL("").join(_join(name, given) for name in given if name in _BESIDE),
+        _stretch("l", given),
+        sql.SQL("").join(_condition(name, given) for name in given if name not in {*_BESIDE, *_STRETCH, *_NO_COLUMN}),
         _placeholder("limit"),
     ), given
 
@@ -86,9 +121,35 @@ def _times(filters: Filters) -> dict[str, Any]:
     }
 
 
-def _condition(name: str) -> sql.Composed:
-    if name in _CONDITIONS:
-        return _CONDITIONS[name].format(_placeholder(name))
+def _join(name: str, given: Mapping[str, Any]) -> sql.Composed:
+    table, column = _BESIDE[name]
+    return sql.SQL(" JOIN views.{} {} ON {} = l.notification AND {} = {}{}").format(
+        sql.Identifier(table),
+        sql.Identifier(name),
+        sql.Identifier(name, "notification"),
+        sql.Identifier(name, column),
+        _placeholder(name),
+        _stretch(name, given),
+    )
+
+
+def _stretch(table: str, given: Mapping[str, Any]) -> sql.Composed:
+    bounds = (
+        bound.format(sql.Identifier(table), _placeholder(name)) for name, bound in _STRETCH.items() if name in given
+    )
+    return sql.SQL("").join(bounds)
+
+
+def _condition(name: str, given: Mapping[str, Any]) -> sql.Composed:
+    if name in _TIMES:
+        return _TIMES[name].format(_placeholder(name))
+    if name == "reference":
+        named = (
+            sql.SQL(" AND b.name = {}").format(_placeholder("reference_name"))
+            if "reference_name" in given
+            else sql.SQL("")
+        )
+        return _KNOWN_AS.format(_placeholder(name), named, _stretch("b", given))
     return sql.SQL(" AND l.{} = {}").format(sql.Identifier(name), _placeholder(name))
 
 
@@ -127,18 +188,22 @@ def _opened(cursor: str) -> UUID:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # An id is drawn shortly before its first fact is decided, and holds milliseconds only.
 _AROUND = timedelta(minutes=1)
-_JOINS = {
-    "address_hash": sql.SQL(" JOIN views.notification_log_address a USING (notification)"),
-    "status": sql.SQL(" JOIN views.notification_log_status s USING (notification)"),
-    "provider_message_id": sql.SQL(" JOIN views.notification_log_reference p USING (notification)"),
+# Where a filter looks beside the log: a table in which each value has its ids in the order of the answer.
+_BESIDE = {
+    "address_hash": ("notification_log_address", "address_hash"),
+    "status": ("notification_log_status", "status"),
+    "provider_message_id": ("notification_log_reference", "reference"),
 }
-_CONDITIONS = {
-    "address_hash": sql.SQL(" AND a.address_hash = {}"),
-    "before": sql.SQL(" AND l.notification < {}"),
-    "since": sql.SQL(" AND l.created_at >= {}"),
-    "since_id": sql.SQL(" AND l.notification >= {}"),
-    "until": sql.SQL(" AND l.created_at < {}"),
-    "until_id": sql.SQL(" AND l.notification <= {}"),
-    "status": sql.SQL(" AND s.status = {}"),
-    "provider_message_id": sql.SQL(" AND p.reference = {}"),
+# By a value alone one may be known under two names, and is found once.
+_KNOWN_AS = sql.SQL(
+    " AND l.notification IN (SELECT b.notification FROM views.notification_log_business_reference b"
+    " WHERE b.value = {}{}{})"
+)
+# Which stretch of ids: said of each table, for the planner takes no such thing from one to another.
+_STRETCH = {
+    "before": sql.SQL(" AND {}.notification < {}"),
+    "since_id": sql.SQL(" AND {}.notification >= {}"),
+    "until_id": sql.SQL(" AND {}.notification <= {}"),
 }
+_NO_COLUMN = frozenset({"limit", "reference_name"})
+_TIMES = {"since": sql.SQL(" AND l.created_at >= {}"), "until": sql.SQL(" AND l.created_at < {}")}

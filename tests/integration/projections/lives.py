@@ -131,7 +131,7 @@ def _request(origin: n.Origin, wishes: dict[str, Any]) -> n.Facts:
         personal=Personal(address="ann@example.com", name="Ann", data={"order": "1"}),
         locale="en",
         template=wishes.get("template", "order_shipped"),
-        template_version="t" * 16,
+        template_version=wishes.get("template_version", "t" * 16),
         catalogue="c" * 16,
         doubt=wishes.get("doubt", DoubtPolicy.DROP),
         expires_after=timedelta(hours=1),

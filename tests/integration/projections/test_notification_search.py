@@ -34,6 +34,8 @@ def some_lives(now: datetime, count: int) -> list[Life]:
             now - timedelta(seconds=count - i),
             type=draw.choice(["OrderShippedEvent", "PasswordResetEvent"]),
             template=draw.choice(["order_shipped", "password_reset"]),
+            template_version=draw.choice(["a" * 16, "b" * 16]),
+            references={draw.choice(["order", "invoice"]): f"o-{draw.randrange(count // 4)}", "shop": "s-1"},
             channel=draw.choice([Channel.EMAIL, Channel.EMAIL, Channel.SMS]),
             category=draw.choice(list(Category)),
             user_id=f"u-{draw.randrange(count // 4)}",
@@ -80,10 +82,13 @@ def told_of(life: Life) -> dict[str, Any]:
         **{name: getattr(asked, name) for name in ("user_id", "channel", "category", "type", "template")},
         **{name: getattr(asked, name) for name in ("correlation_id", "message_id", "address_hash")},
         "status": life.state.status,
+        "notification": life.stream,
+        "template_version": asked.template_version,
+        "reference": next(iter(asked.references.values())),
     }
 
 
-FIELDS = sorted(set(Filters.__struct_fields__) - {"provider_message_id", "since", "until"})
+FIELDS = sorted(set(Filters.__struct_fields__) - {"provider_message_id", "reference_name", "since", "until"})
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -107,6 +112,24 @@ async def test_filters_narrow_each_other(connection: AsyncConnection[Any], lives
                 if told_of(each)["status"] == told["status"] and told_of(each)[other] == told[other]
             }
             assert {row.notification for row in await everything(connection, filters)} == wanted
+
+
+async def test_a_reference_is_found_under_its_name_alone_and_once_without_it(
+    connection: AsyncConnection[Any], lives: list[Life]
+):
+    twice = Life(lives[-1].now, references={"order": "o-1", "invoice": "o-1"})
+    await fold(connection, [twice])
+    every = [*lives, twice]
+    for names in ({"order"}, {"invoice"}, {"order", "invoice"}):
+        name = names.pop() if len(names) == 1 else None
+        found = await everything(connection, Filters(reference="o-1", reference_name=name))
+        wanted = [
+            life.stream
+            for life in reversed(every)
+            if any(value == "o-1" and name in {None, one} for one, value in life.state.requested.references.items())
+        ]
+        assert [row.notification for row in found] == wanted
+    assert await everything(connection, Filters(reference="o-1", reference_name="shop")) == []
 
 
 async def test_every_status_can_be_asked_for(connection: AsyncConnection[Any], lives: list[Life]):
@@ -173,7 +196,7 @@ async def test_a_cursor_that_is_none_is_refused(connection: AsyncConnection[Any]
 async def test_a_text_that_cannot_be_stored_or_looks_like_sql_finds_nothing(
     connection: AsyncConnection[Any], lives: list[Life], text: str
 ):
-    for field in ("user_id", "type", "template", "correlation_id", "message_id", "provider_message_id"):
+    for field in ("user_id", "type", "template", "correlation_id", "message_id", "provider_message_id", "reference"):
         filters = msgspec.structs.replace(Filters(), **{field: text})
         assert (await search(connection, filters)).rows == []
     assert len((await search(connection, Filters(), limit=100)).rows) == len(lives)
@@ -195,7 +218,7 @@ async def test_every_filter_reads_an_index_and_never_the_whole_table(connection:
     ((now,),) = await (await connection.execute("SELECT now()")).fetchall()
     lives = some_lives(now, 5000)
     await fold(connection, lives)
-    for table in ("log", "log_status", "log_reference", "log_address"):
+    for table in ("log", "log_status", "log_reference", "log_address", "log_business_reference"):
         await connection.execute(f"ANALYZE views.notification_{table}_v4".encode())
     told = told_of(lives[2500])
     singles = [Filters(**{field: told[field]}) for field in FIELDS]
@@ -220,5 +243,6 @@ async def test_every_filter_reads_an_index_and_never_the_whole_table(connection:
 
 def test_the_filters_are_those_of_the_contract():
     contract = {"user_id", "channel", "status", "category", "type", "template", "correlation_id", "message_id"}
-    ours = {"provider_message_id", "address_hash", "since", "until"}
+    ours = {"provider_message_id", "address_hash", "since", "until", "notification"}
+    ours |= {"template_version", "reference", "reference_name"}
     assert set(msgspec.structs.asdict(Filters())) == contract | ours
