@@ -1,4 +1,4 @@
-"""Binary Postgres arrays of one fixed element type.
+"""Binary Postgres arrays of one fixed element type, and rows of such elements.
 
 psycopg picks the integer type of a list by its values, so each batch would be another statement to prepare; and it
 encodes element by element. Here a column of a batch is encoded at once, always with the same type. Small numbers and
@@ -6,7 +6,7 @@ words (indexes, versions, topics, lanes) repeat, so their encodings are remember
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -95,6 +95,18 @@ class Texts(Column):
         return _pack_length(len(data)) + data
 
 
+class Jsonbs(Column):
+    """`jsonb[]`, each value given as text."""
+
+    array_oid, element_oid = 3807, 3802
+
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def element(value: str) -> bytes:
+        data = value.encode()
+        return _pack_length(1 + len(data)) + b"\x01" + data
+
+
 class Bytes(Column):
     """`bytea[]`."""
 
@@ -126,9 +138,21 @@ class Numerics(Column):
         return _pack_length(len(data)) + data
 
 
+def copied(types: Sequence[type[Column]], rows: Iterable[Sequence[Any]]) -> bytes:
+    """Return rows as COPY reads them in its binary format (https://www.postgresql.org/docs/current/sql-copy.html)."""
+    elements = [column.element for column in types]
+    width = struct.pack("!h", len(elements))
+    parts = [b"PGCOPY\n\xff\r\n\0", bytes(8)]
+    for row in rows:
+        parts.append(width)
+        parts += [_NULL if value is None else element(value) for element, value in zip(elements, row, strict=True)]
+    parts.append(b"\xff\xff")
+    return b"".join(parts)
+
+
 def register(adapters: AdaptersMap) -> None:
     """Teach a connection to send columns."""
-    for column in (Integers, Bigints, Uuids, Texts, Bytes, Times, Numerics):
+    for column in (Integers, Bigints, Uuids, Texts, Jsonbs, Bytes, Times, Numerics):
         adapters.register_dumper(column, _dumper(column))
 
 

@@ -6,7 +6,7 @@ Its statements and what runs them stand in one file, because the fence between t
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID, uuid4
@@ -21,6 +21,9 @@ from ledger.mapping import FactMapper, Recorded
 from ledger.signals import FACTS, Signals
 from ledger.store import connect
 
+# Where the tables of the views are that serve. What makes and fills tables names them without their schema.
+TABLES = "views"
+_TABLES_IN = "SELECT set_config('search_path', %b, true)"
 # Two replicas that make the same view wait for each other here.
 _LOCK_VIEWS = "SELECT pg_advisory_xact_lock(hashtext('views'))"
 _BEGIN_AT_0 = "INSERT INTO ledger.follower (name, version) VALUES (%(name)b, %(version)b) ON CONFLICT DO NOTHING"
@@ -48,6 +51,7 @@ SELECT originator_id, originator_version, topic, state, notification_id FROM (
     ) AS page
 ) AS sized WHERE before < 16777216 ORDER BY notification_id
 """
+_HEAD = "SELECT coalesce(max(notification_id), 0) FROM ledger.stored_events"
 _PARK = """
 INSERT INTO ledger.parked (name, version, stream, position, reason)
 VALUES (%(name)b, %(version)b, %(stream)b, %(at)b, %(reason)b)
@@ -115,7 +119,11 @@ class Reader(Protocol):
 
 
 class View(Reader, Protocol):
-    """A fold of the log into tables of its own; rows and position commit together. Another shape is another version."""
+    """A fold of the log into tables of its own; rows and position commit together. Another shape is another version.
+
+    Both methods name the tables without a schema: the connection's `search_path` says whether they are those that
+    serve, or others that are filled beside them (ledger/rebuilding.py).
+    """
 
     async def create(self, connection: AsyncConnection[Any]) -> None:
         """Make the tables unless they are there; called in a transaction, one caller at a time."""
@@ -163,13 +171,19 @@ class Lag(msgspec.Struct, frozen=True):
     parked: int
 
 
-async def prepare(connection: AsyncConnection[Any], reader: View | Outlet) -> None:
+async def prepare(connection: AsyncConnection[Any], reader: View | Outlet, *, schema: str = TABLES) -> None:
     """Make a view's tables, and a reader's place in the log, unless they are there. Needs an autocommit connection."""
     async with connection.transaction():
         await connection.execute(_LOCK_VIEWS)
         if not isinstance(reader, Outlet):
+            await look_in(connection, schema)
             await reader.create(connection)
         await connection.execute(_BEGIN_AT_0, _named(reader))
+
+
+async def look_in(connection: AsyncConnection[Any], schema: str) -> None:
+    """Take names of tables as those of a schema, until the transaction ends."""
+    await connection.execute(_TABLES_IN, (schema,))
 
 
 async def position(connection: AsyncConnection[Any], reader: Reader) -> int:
@@ -204,9 +218,10 @@ async def unpark(connection: AsyncConnection[Any], view: View, stream: UUID) -> 
         missing = await (await connection.execute(_TAKE_BACK, given, binary=True)).fetchone()
         if moved is None or missing is None:
             return False
+        await look_in(connection, TABLES)
         between = {"stream": stream, "from": missing[0], "to": moved[0]}
         rows = await (await connection.execute(_MISSED, between, binary=True)).fetchall()
-        await view.fold(connection, _decoded(FactMapper(), rows))
+        await view.fold(connection, decoded(FactMapper(), rows))
     return True
 
 
@@ -261,7 +276,7 @@ class Follower:
         while not self._stopping.is_set():
             reached = self._position
             try:
-                async with await connect(self._url, options=_SESSION) as connection:
+                async with await connect(self._url, options=f"{_SESSION} -c search_path={TABLES}") as connection:
                     await prepare(connection, self._reader)
                     await self._follow(connection)
             except Exception as exc:  # noqa: BLE001 - whatever it is, the view must not stand still for ever
@@ -314,6 +329,25 @@ class Follower:
                 )
                 await self._rest(asyncio.sleep(begun + self._pace - time.monotonic()))
 
+    async def catch_up(
+        self, connection: AsyncConnection[Any], *, upto: int | None = None, taken: Callable[[int], None] | None = None
+    ) -> None:
+        """Take in the log up to a position, or all that it holds now, on a connection of the caller's and once.
+
+        `taken` hears of each batch, how many facts it was. Raises UnavailableError when another has the lease.
+        """
+        if not await self._take(connection):
+            raise UnavailableError("another process has taken over")
+        if upto is None:
+            ((upto,),) = await (await connection.execute(_HEAD)).fetchall()
+        while self._position < upto:
+            cursor = await connection.execute(_READ, (self._position, self._batch), binary=True)
+            rows: list[_Row] = await cursor.fetchall()
+            if not await self._advance(connection, rows):
+                raise UnavailableError("another process has taken over")
+            if taken is not None:
+                taken(len(rows))
+
     # -- one batch ----------------------------------------------------------------------------------------------
 
     async def _advance(self, connection: AsyncConnection[Any], rows: Sequence[_Row]) -> bool:
@@ -321,7 +355,7 @@ class Follower:
         try:
             return await self._commit(connection, rows)
         except Exception as exc:
-            if not _facts_are_at_fault(exc):
+            if not facts_are_at_fault(exc):
                 raise
             if len(rows) == 1:
                 if isinstance(exc, UnknownTopicError):
@@ -331,7 +365,7 @@ class Follower:
         return await self._advance(connection, rows[:middle]) and await self._advance(connection, rows[middle:])
 
     async def _commit(self, connection: AsyncConnection[Any], rows: Sequence[_Row]) -> bool:
-        facts = _decoded(self._mapper, [row for row in rows if row[0] not in self._left_out])
+        facts = decoded(self._mapper, [row for row in rows if row[0] not in self._left_out])
         to = rows[-1][4] if rows else self._position
         if facts and isinstance(self._reader, Outlet):
             return await self._tell(connection, self._reader, facts=facts, to=to)
@@ -364,7 +398,7 @@ class Follower:
 
     async def _park(self, connection: AsyncConnection[Any], row: _Row, cause: Exception) -> bool:
         stream, _, topic, _, at = row
-        reason = " ".join(filter(None, (topic, type(cause).__name__, getattr(cause, "sqlstate", None))))
+        reason = reason_of(topic, cause)
         async with connection.transaction():
             if not await self._move(connection, at):
                 return False
@@ -399,7 +433,7 @@ async def caught_up(connection: AsyncConnection[Any], reader: Reader, to: int, *
     return True
 
 
-def _facts_are_at_fault(exc: Exception) -> bool:
+def facts_are_at_fault(exc: Exception) -> bool:
     """Tell a fault of the facts from one of the database, of its schema, or of this release's age."""
     if isinstance(exc, psycopg.Error):
         # 54: a value too long for an index; psycopg counts it among the operational errors.
@@ -407,7 +441,13 @@ def _facts_are_at_fault(exc: Exception) -> bool:
     return not isinstance(exc, UnavailableError | UntoldError | OSError)
 
 
-def _decoded(mapper: FactMapper, rows: Sequence[_Row]) -> list[Recorded]:
+def reason_of(topic: str, cause: Exception) -> str:
+    """Say why a stream is parked, without values."""
+    return " ".join(filter(None, (topic, type(cause).__name__, getattr(cause, "sqlstate", None))))
+
+
+def decoded(mapper: FactMapper, rows: Sequence[_Row]) -> list[Recorded]:
+    """Return facts as they are folded. Raises UnknownTopicError, or what a fact that cannot be read raises."""
     return [
         Recorded(stream, version, topic, mapper.decode(topic, state), at) for stream, version, topic, state, at in rows
     ]

@@ -23,7 +23,7 @@ from projections.notification_log import BrokenStreamError
 # A cell is an hour with what its notifications have in common; its id is a digest of that, so that what is counted of
 # it is found by one narrow key. An empty text stands for none.
 _CREATE_TABLES = """
-CREATE TABLE IF NOT EXISTS views.delivery_statistics_v1 (
+CREATE TABLE IF NOT EXISTS delivery_statistics_v1 (
     cell uuid PRIMARY KEY,
     hour timestamptz NOT NULL,
     channel text NOT NULL,
@@ -47,17 +47,17 @@ CREATE TABLE IF NOT EXISTS views.delivery_statistics_v1 (
     opens bigint NOT NULL,
     clicks bigint NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX IF NOT EXISTS delivery_statistics_v1_hour ON views.delivery_statistics_v1 (hour);
+CREATE INDEX IF NOT EXISTS delivery_statistics_v1_hour ON delivery_statistics_v1 (hour);
 -- How many notifications of a cell took how long, by bucket (projections/durations.py).
-CREATE TABLE IF NOT EXISTS views.delivery_statistics_latency_v1 (
+CREATE TABLE IF NOT EXISTS delivery_statistics_latency_v1 (
     cell uuid NOT NULL,
     measure text NOT NULL,
     bucket integer NOT NULL,
     notifications bigint NOT NULL,
     PRIMARY KEY (cell, measure, bucket)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-CREATE OR REPLACE VIEW views.delivery_statistics AS SELECT * FROM views.delivery_statistics_v1;
-CREATE OR REPLACE VIEW views.delivery_statistics_latency AS SELECT * FROM views.delivery_statistics_latency_v1;
+CREATE OR REPLACE VIEW delivery_statistics AS SELECT * FROM delivery_statistics_v1;
+CREATE OR REPLACE VIEW delivery_statistics_latency AS SELECT * FROM delivery_statistics_latency_v1;
 """
 
 
@@ -182,7 +182,7 @@ def _request_of(life: Life) -> n.Requested:
 # ---------------------------------------------------------------------------------------------------------------
 
 _ADD = sql.SQL("""
-INSERT INTO views.delivery_statistics_v1 AS s (cell, hour, {texts}, {sums})
+INSERT INTO delivery_statistics_v1 AS s (cell, hour, {texts}, {sums})
 SELECT * FROM unnest({given}) ON CONFLICT (cell) DO UPDATE SET {added}
 """).format(
     texts=sql.SQL(", ").join(map(sql.Identifier, _TEXTS)),
@@ -191,13 +191,13 @@ SELECT * FROM unnest({given}) ON CONFLICT (cell) DO UPDATE SET {added}
     added=sql.SQL(", ").join(sql.SQL("{0} = s.{0} + excluded.{0}").format(sql.Identifier(name)) for name in _SUMS),
 )
 _ADD_LATENCIES = """
-INSERT INTO views.delivery_statistics_latency_v1 AS l (cell, measure, bucket, notifications)
+INSERT INTO delivery_statistics_latency_v1 AS l (cell, measure, bucket, notifications)
 SELECT * FROM unnest(%b, %b, %b, %b)
 ON CONFLICT (cell, measure, bucket) DO UPDATE SET notifications = l.notifications + excluded.notifications
 """
-_EMPTY = "DELETE FROM views.delivery_statistics_v1 WHERE cell = ANY(%b) AND notifications = 0"
+_EMPTY = "DELETE FROM delivery_statistics_v1 WHERE cell = ANY(%b) AND notifications = 0"
 _EMPTY_LATENCIES = """
-DELETE FROM views.delivery_statistics_latency_v1 l USING unnest(%b, %b, %b) AS less (cell, measure, bucket)
+DELETE FROM delivery_statistics_latency_v1 l USING unnest(%b, %b, %b) AS less (cell, measure, bucket)
 WHERE l.cell = less.cell AND l.measure = less.measure AND l.bucket = less.bucket AND l.notifications = 0
 """
 _TYPES = (arrays.Uuids, arrays.Times, *[arrays.Texts] * len(_TEXTS), *[arrays.Bigints] * len(_SUMS))

@@ -22,7 +22,7 @@ from ledger.values import REDACTED, Category, Channel, DoubtPolicy, Lane
 # has room for a second version of all its rows, for those that came together also change together. A report then costs
 # one heap tuple and no index entry. `progress` is what the fold goes on from; what never changes is written once.
 _CREATE_TABLES = """
-CREATE TABLE views.notification_log_v4 (
+CREATE TABLE notification_log_v4 (
     notification uuid PRIMARY KEY,
     created_at timestamptz NOT NULL,
     channel text NOT NULL,
@@ -63,36 +63,36 @@ CREATE TABLE views.notification_log_v4 (
     fell_back_from uuid,
     fell_back_to uuid
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-ALTER TABLE views.notification_log_v4 ALTER COLUMN sealed SET STORAGE EXTERNAL;
+ALTER TABLE notification_log_v4 ALTER COLUMN sealed SET STORAGE EXTERNAL;
 -- Each ends with the order of the answer: a page is a range of one index, whatever stands before it.
-CREATE INDEX ON views.notification_log_v4 (user_id, notification) WHERE user_id IS NOT NULL;
-CREATE INDEX ON views.notification_log_v4 (correlation_id, notification) WHERE correlation_id IS NOT NULL;
-CREATE INDEX ON views.notification_log_v4 (message_id, notification) WHERE message_id IS NOT NULL;
-CREATE INDEX ON views.notification_log_v4 (type, notification);
-CREATE INDEX ON views.notification_log_v4 (template, notification);
-CREATE INDEX ON views.notification_log_v4 (template_version, notification);
-CREATE INDEX ON views.notification_log_v4 (resend_of, notification) WHERE resend_of IS NOT NULL;
+CREATE INDEX ON notification_log_v4 (user_id, notification) WHERE user_id IS NOT NULL;
+CREATE INDEX ON notification_log_v4 (correlation_id, notification) WHERE correlation_id IS NOT NULL;
+CREATE INDEX ON notification_log_v4 (message_id, notification) WHERE message_id IS NOT NULL;
+CREATE INDEX ON notification_log_v4 (type, notification);
+CREATE INDEX ON notification_log_v4 (template, notification);
+CREATE INDEX ON notification_log_v4 (template_version, notification);
+CREATE INDEX ON notification_log_v4 (resend_of, notification) WHERE resend_of IS NOT NULL;
 -- The provider's ids of all attempts: beside the log, for an index over them there would end updates in place.
-CREATE TABLE views.notification_log_reference_v4 (
+CREATE TABLE notification_log_reference_v4 (
     reference text NOT NULL,
     notification uuid NOT NULL,
     PRIMARY KEY (reference, notification)
 );
 -- The addresses that it went to, by their hashes: that of the request, and those that were found for an attempt.
-CREATE TABLE views.notification_log_address_v4 (
+CREATE TABLE notification_log_address_v4 (
     address_hash text NOT NULL,
     notification uuid NOT NULL,
     PRIMARY KEY (address_hash, notification)
 );
 -- What the business knows it by (an order, an invoice), as the catalogue says: whoever calls knows the value alone.
-CREATE TABLE views.notification_log_business_reference_v4 (
+CREATE TABLE notification_log_business_reference_v4 (
     name text NOT NULL,
     value text NOT NULL,
     notification uuid NOT NULL,
     PRIMARY KEY (value, name, notification)
 );
 -- Likewise the status: a change of it costs an entry in this one index, and what is rare is found as fast as the rest.
-CREATE TABLE views.notification_log_status_v4 (
+CREATE TABLE notification_log_status_v4 (
     status text NOT NULL,
     notification uuid NOT NULL,
     PRIMARY KEY (status, notification)
@@ -101,34 +101,34 @@ CREATE TABLE views.notification_log_status_v4 (
 # What is asked for stands in these: they show the newest version that has caught up with the log. The tables of the
 # version before stay for as long as its release may still run beside this one.
 _SHOW = """
-CREATE OR REPLACE VIEW views.notification_log AS SELECT * FROM views.notification_log_v4;
-CREATE OR REPLACE VIEW views.notification_log_reference AS SELECT * FROM views.notification_log_reference_v4;
-CREATE OR REPLACE VIEW views.notification_log_status AS SELECT * FROM views.notification_log_status_v4;
-CREATE OR REPLACE VIEW views.notification_log_address AS SELECT * FROM views.notification_log_address_v4;
-CREATE OR REPLACE VIEW views.notification_log_business_reference AS
-    SELECT * FROM views.notification_log_business_reference_v4;
+CREATE OR REPLACE VIEW notification_log AS SELECT * FROM notification_log_v4;
+CREATE OR REPLACE VIEW notification_log_reference AS SELECT * FROM notification_log_reference_v4;
+CREATE OR REPLACE VIEW notification_log_status AS SELECT * FROM notification_log_status_v4;
+CREATE OR REPLACE VIEW notification_log_address AS SELECT * FROM notification_log_address_v4;
+CREATE OR REPLACE VIEW notification_log_business_reference AS
+    SELECT * FROM notification_log_business_reference_v4;
 """
 _EXISTS = """
-SELECT to_regclass('views.notification_log_v4') IS NOT NULL, to_regclass('views.notification_log_v3') IS NOT NULL
+SELECT to_regclass('notification_log_v4') IS NOT NULL, to_regclass('notification_log_v3') IS NOT NULL
 """
-_IS_SHOWN = "SELECT strpos(pg_get_viewdef('views.notification_log'::regclass), 'notification_log_v4') > 0"
+_IS_SHOWN = "SELECT strpos(pg_get_viewdef('notification_log'::regclass), 'notification_log_v4') > 0"
 _BEHIND = "SELECT count(*) FROM (SELECT FROM ledger.stored_events WHERE notification_id > %b LIMIT %b) AS ahead"
-_LOAD = "SELECT notification, status, progress FROM views.notification_log_v4 WHERE notification = ANY(%b)"
+_LOAD = "SELECT notification, status, progress FROM notification_log_v4 WHERE notification = ANY(%b)"
 _REFER = """
-INSERT INTO views.notification_log_reference_v4 (reference, notification) SELECT * FROM unnest(%b, %b)
+INSERT INTO notification_log_reference_v4 (reference, notification) SELECT * FROM unnest(%b, %b)
 ON CONFLICT DO NOTHING
 """
 _ADDRESS = """
-INSERT INTO views.notification_log_address_v4 (address_hash, notification) SELECT * FROM unnest(%b, %b)
+INSERT INTO notification_log_address_v4 (address_hash, notification) SELECT * FROM unnest(%b, %b)
 ON CONFLICT DO NOTHING
 """
 _KNOW_AS = """
-INSERT INTO views.notification_log_business_reference_v4 (name, value, notification) SELECT * FROM unnest(%b, %b, %b)
+INSERT INTO notification_log_business_reference_v4 (name, value, notification) SELECT * FROM unnest(%b, %b, %b)
 ON CONFLICT DO NOTHING
 """
-_STAND = "INSERT INTO views.notification_log_status_v4 (status, notification) SELECT * FROM unnest(%b, %b)"
+_STAND = "INSERT INTO notification_log_status_v4 (status, notification) SELECT * FROM unnest(%b, %b)"
 _STAND_ELSEWHERE = """
-UPDATE views.notification_log_status_v4 s SET status = n.status FROM unnest(%b, %b, %b) AS n (status, was, notification)
+UPDATE notification_log_status_v4 s SET status = n.status FROM unnest(%b, %b, %b) AS n (status, was, notification)
 WHERE s.status = n.was AND s.notification = n.notification
 """
 
@@ -299,6 +299,26 @@ class NotificationLog:
         if not self._is_shown and facts:
             await self._show(connection, facts[-1].position or 0)
 
+    async def copy(self, connection: AsyncConnection[Any], streams: Sequence[Sequence[Recorded]]) -> None:
+        """Add the rows of notifications, each of all its facts (ledger.rebuilding.Copied); BrokenStreamError as `fold`.
+
+        In a batch no reference and no address of a notification stands twice: no index would notice.
+        """
+        whole = {facts[0].originator_id: _whole(facts) for facts in streams}
+        statuses = {stream: each.state.status for stream, each in whole.items()}
+        rows = [
+            (each.fixed or ()) + _moving(each.state, statuses[stream], each.position) for stream, each in whole.items()
+        ]
+        for copy, types, values in (
+            (_COPY, _COPIED, rows),
+            (_COPY_STATUSES, (arrays.Texts, arrays.Uuids), [(status, stream) for stream, status in statuses.items()]),
+            (_COPY_REFERENCES, (arrays.Texts, arrays.Uuids), _named(whole, "references")),
+            (_COPY_ADDRESSES, (arrays.Texts, arrays.Uuids), _named(whole, "addresses")),
+            (_COPY_KNOWN_AS, (arrays.Texts, arrays.Texts, arrays.Uuids), _known_as(whole)),
+        ):
+            async with connection.cursor().copy(copy) as copying:
+                await copying.write(arrays.copied(types, values))
+
     async def _show(self, connection: AsyncConnection[Any], position: int) -> None:
         """Show this version from now on, if it has caught up: in the commit that brings it there."""
         ((self._is_shown,),) = await (await connection.execute(_IS_SHOWN)).fetchall()
@@ -318,12 +338,17 @@ async def _begun_before(connection: AsyncConnection[Any], streams: Collection[UU
 
 def row_of(facts: Sequence[Recorded]) -> tuple[Any, ...]:
     """Fold all facts of one notification to its row, in the order of COLUMNS; BrokenStreamError as `fold`."""
+    folded = _whole(facts)
+    return (folded.fixed or ()) + _moving(folded.state, folded.state.status, folded.position)
+
+
+def _whole(facts: Sequence[Recorded]) -> _Folded:
     folded: _Folded | None = None
     for recorded in facts:
         folded = _next(folded, recorded)
-    if folded is None or folded.fixed is None:
+    if folded is None:
         raise BrokenStreamError("there is no fact that a notification begins with")
-    return folded.fixed + _moving(folded.state, folded.state.status, folded.position)
+    return folded
 
 
 def comparable(row: Sequence[Any]) -> tuple[Any, ...]:
@@ -437,22 +462,28 @@ async def _write(connection: AsyncConnection[Any], folded: Mapping[UUID, _Folded
         updates.append((stream, *moving))
         if each.was != status:
             moved.append((status, each.was, stream))
-    references = [(reference, stream) for stream, each in folded.items() for reference in each.references]
-    addresses = [(address, stream) for stream, each in folded.items() for address in each.addresses]
-    known_as = [(*named, stream) for stream, each in folded.items() for named in each.known_as]
     writes: tuple[_Write, ...] = (
         (_INSERT, (*_FIXED.values(), *_MOVING.values()), inserts),
         (_UPDATE, (arrays.Uuids, *_MOVING.values()), updates),
         (_STAND, (arrays.Texts, arrays.Uuids), begun),
         (_STAND_ELSEWHERE, (arrays.Texts, arrays.Texts, arrays.Uuids), moved),
-        (_REFER, (arrays.Texts, arrays.Uuids), references),
-        (_ADDRESS, (arrays.Texts, arrays.Uuids), addresses),
-        (_KNOW_AS, (arrays.Texts, arrays.Texts, arrays.Uuids), known_as),
+        (_REFER, (arrays.Texts, arrays.Uuids), _named(folded, "references")),
+        (_ADDRESS, (arrays.Texts, arrays.Uuids), _named(folded, "addresses")),
+        (_KNOW_AS, (arrays.Texts, arrays.Texts, arrays.Uuids), _known_as(folded)),
     )
     for statement, types, rows in writes:
         if rows:
             columns = [column(values) for column, values in zip(types, zip(*rows, strict=True), strict=True)]
             await connection.execute(statement, columns)
+
+
+def _named(folded: Mapping[UUID, _Folded], field: str) -> list[tuple[str, UUID]]:
+    """Return each name that a field gives a notification, once, with the notification."""
+    return [(name, stream) for stream, each in folded.items() for name in dict.fromkeys(getattr(each, field))]
+
+
+def _known_as(folded: Mapping[UUID, _Folded]) -> list[tuple[str, str, UUID]]:
+    return [(*named, stream) for stream, each in folded.items() for named in each.known_as]
 
 
 def _names(names: Iterable[str]) -> sql.Composed:
@@ -479,28 +510,35 @@ def _show_before() -> sql.Composed:
     known = [name for name in COLUMNS if name not in _ADDED]
     nothing = sql.SQL(", ").join(sql.SQL(f"{empty} AS {name}") for name, empty in _ADDED.items())
     return sql.SQL("""
-CREATE OR REPLACE VIEW views.notification_log AS SELECT {}, {} FROM views.notification_log_v3;
-CREATE OR REPLACE VIEW views.notification_log_business_reference AS
-    SELECT key AS name, value, notification FROM views.notification_log_v3, jsonb_each_text("references");
+CREATE OR REPLACE VIEW notification_log AS SELECT {}, {} FROM notification_log_v3;
+CREATE OR REPLACE VIEW notification_log_business_reference AS
+    SELECT key AS name, value, notification FROM notification_log_v3, jsonb_each_text("references");
 """).format(_names(known), nothing)
 
 
 def _insert() -> sql.Composed:
     names = [*_FIXED, *_MOVING]
     values = [_value(name) for name in names]
-    insert = sql.SQL("INSERT INTO views.notification_log_v4 ({}) SELECT {} FROM {}")
+    insert = sql.SQL("INSERT INTO notification_log_v4 ({}) SELECT {} FROM {}")
     return insert.format(_names(names), sql.SQL(", ").join(values), _given(names))
 
 
 def _update() -> sql.Composed:
     sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), _value(name)) for name in _MOVING)
-    update = sql.SQL("UPDATE views.notification_log_v4 l SET {} FROM {} WHERE l.notification = n.notification")
+    update = sql.SQL("UPDATE notification_log_v4 l SET {} FROM {} WHERE l.notification = n.notification")
     return update.format(sets, _given(["notification", *_MOVING]))
 
 
 _SHOW_BEFORE = _show_before()
 _INSERT = _insert()
 _UPDATE = _update()
+_BINARY = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
+_COPY = _BINARY.format(sql.Identifier("notification_log_v4"), _names(COLUMNS))
+_COPIED = [arrays.Jsonbs if name in _JSON else column for name, column in (*_FIXED.items(), *_MOVING.items())]
+_COPY_STATUSES = "COPY notification_log_status_v4 (status, notification) FROM STDIN (FORMAT binary)"
+_COPY_REFERENCES = "COPY notification_log_reference_v4 (reference, notification) FROM STDIN (FORMAT binary)"
+_COPY_ADDRESSES = "COPY notification_log_address_v4 (address_hash, notification) FROM STDIN (FORMAT binary)"
+_COPY_KNOWN_AS = "COPY notification_log_business_reference_v4 (name, value, notification) FROM STDIN (FORMAT binary)"
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Progress).decode
 # JSON has many spellings, and an older release may have left a field out that a newer one spells.

@@ -20,7 +20,7 @@ from projections.notification_search import CursorError
 # The position of the fact that made an entry is the order of the answer: it never changes, and an entry that is made
 # again is a new one. An empty category stands for all of them, since a key holds no NULL.
 _CREATE = """
-CREATE TABLE IF NOT EXISTS views.suppressions_v1 (
+CREATE TABLE IF NOT EXISTS suppressions_v1 (
     stream uuid NOT NULL,
     reason text NOT NULL,
     category text NOT NULL,
@@ -37,11 +37,11 @@ CREATE TABLE IF NOT EXISTS views.suppressions_v1 (
 );
 """
 _REMOVE = """
-DELETE FROM views.suppressions_v1 s USING unnest(%b, %b, %b) AS gone (stream, reason, category)
+DELETE FROM suppressions_v1 s USING unnest(%b, %b, %b) AS gone (stream, reason, category)
 WHERE s.stream = gone.stream AND s.reason = gone.reason AND s.category = gone.category
 """
 _ADD = """
-INSERT INTO views.suppressions_v1
+INSERT INTO suppressions_v1
     (stream, reason, category, position, version, channel, since, expires_at, notification, attempt, note, "by")
 SELECT * FROM unnest(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)
 """

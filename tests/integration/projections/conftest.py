@@ -1,4 +1,4 @@
-"""A connection to read rows by."""
+"""A connection to read rows by, and to fold them as a follower does."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from ledger.follower import prepare
+from ledger.follower import TABLES, prepare
 from ledger.store import connect
 from projections.notification_log import NotificationLog
 from tests.support.postgres import Database
@@ -14,6 +14,6 @@ from tests.support.postgres import Database
 
 @pytest.fixture
 async def connection(database: Database) -> AsyncIterator[AsyncConnection[Any]]:
-    async with await connect(database.url) as connection:
+    async with await connect(database.url, options=f"-c search_path={TABLES}") as connection:
         await prepare(connection, NotificationLog())
         yield connection
