@@ -74,6 +74,10 @@ _TAKEN = (
 )
 
 
+class NameTakenError(Exception):
+    """Two classes would stand in the document under one name: the process does not start."""
+
+
 @dataclass
 class _Verbatim(Schema):
     """A schema that msgspec has written."""
@@ -109,6 +113,8 @@ def complete(app: Litestar) -> None:
     document = app.openapi_schema
     _, components = msgspec.json.schema_components(_TAKEN, ref_template=_REF)
     known = document.components.schemas = document.components.schemas or {}
+    if twice := [name for name, schema in components.items() if name in known and not _is_same(known[name], schema)]:
+        raise NameTakenError(f"something that is answered and something that is taken are both called {twice[0]}")
     known.update({name: _Verbatim(document=schema) for name, schema in components.items()})
     for path, method, handler in operations(app):
         operation: Operation | None = getattr((document.paths or {}).get(path), method.lower(), None)
@@ -124,6 +130,11 @@ def complete(app: Litestar) -> None:
             operation.request_body = _body(body.__name__, required="required" in components[body.__name__])
         if query := handler.opt.get("query"):
             operation.parameters = [*(operation.parameters or []), *_parameters(components[query.__name__])]
+
+
+def _is_same(answered: Schema, taken: dict[str, Any]) -> bool:
+    """Whether both are written from one class: its docstring stands in both."""
+    return answered.description == taken.get("description")
 
 
 def _responses(kinds: Sequence[Kind]) -> dict[str, OpenAPIResponse]:

@@ -45,6 +45,7 @@ async def list_message_types(request: Call) -> MessageTypes:
     "/v1/message-types/{message_type:str}/schema",
     scopes=ANY_TOKEN,
     tags=["messages"],
+    media_type=_MEDIA_TYPE,
     summary="The JSON Schema (2020-12) of a message",
     description="Whatever is taken in fits it. A type without a version is its first one, as in a message.",
     problems=[MALFORMED, NOT_FOUND],

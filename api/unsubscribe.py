@@ -2,10 +2,11 @@
 
 import structlog
 from litestar import MediaType, Response, get, post
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath
 
 from api.pages import Words, page, words_for
-from api.problems import MALFORMED, NOT_FOUND, TOO_LARGE, AnyRequest, answer_unavailable, malformed
+from api.problems import MALFORMED, TOO_LARGE, AnyRequest, answer_unavailable, malformed
 from api.services import services_of
 from handlers.suppressions import unsubscribe
 from ledger.unsubscribing import Unsubscribing, read
@@ -15,6 +16,11 @@ from templates.envelope import Fault
 LARGEST = 4096
 NAME, VALUE = "List-Unsubscribe", "One-Click"
 _TAGS = ["unsubscribe"]
+_UNKNOWN = {
+    404: ResponseSpec(
+        str, description="A page: the link is not ours", media_type=MediaType.HTML, generate_examples=False
+    )
+}
 
 _log = structlog.get_logger("api.unsubscribe")
 
@@ -24,7 +30,7 @@ _log = structlog.get_logger("api.unsubscribe")
     media_type=MediaType.HTML,
     tags=_TAGS,
     summary="Ask whoever got a mail whether they want no more of its category; changes nothing",
-    problems=[NOT_FOUND],
+    responses=_UNKNOWN,
 )
 async def get_unsubscribe(request: AnyRequest, token: FromPath[str]) -> Response[str]:
     words, said = words_for(request.headers.get("Accept-Language", "")), _said(request, token)
@@ -43,7 +49,8 @@ async def get_unsubscribe(request: AnyRequest, token: FromPath[str]) -> Response
     exception_handlers={Exception: answer_unavailable},
     tags=_TAGS,
     summary="End mails of a category to this address, at once (RFC 8058)",
-    problems=[MALFORMED, NOT_FOUND, TOO_LARGE],
+    problems=[MALFORMED, TOO_LARGE],
+    responses=_UNKNOWN,
 )
 async def post_unsubscribe(request: AnyRequest, token: FromPath[str]) -> Response[str]:
     words, said = words_for(request.headers.get("Accept-Language", "")), _said(request, token)

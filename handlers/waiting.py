@@ -15,7 +15,7 @@ from ledger.operations import Operations
 from ledger.values import Channel, Lane
 
 
-class Why(StrEnum):
+class WaitingFor(StrEnum):
     """What something waits for: for its time, or, though that has come, for something else."""
 
     SCHEDULED = "scheduled"
@@ -40,7 +40,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     this release, or its person's key is missing; `turn`: others go first.
     """
 
-    reason: Why
+    reason: WaitingFor
     until: datetime | None
 
 
@@ -70,7 +70,7 @@ async def waiting(
         return _by_time(state, row.now)
     may_be_sent = state.ended is None and not state.reached
     if may_be_sent and operations.holding(requested.type, requested.channel) is not None:
-        return Waiting(reason=Why.PAUSED, until=None)
+        return Waiting(reason=WaitingFor.PAUSED, until=None)
     return _by_row(row) or _by_reach(await reach(requested.channel, requested.lane), row.now)
 
 
@@ -79,21 +79,21 @@ def _by_time(state: State, now: datetime) -> Waiting | None:
     if state.attempts or state.ended:
         return None
     if state.deferred_until is not None:
-        return Waiting(reason=Why.DEFERRED, until=state.deferred_until)
+        return Waiting(reason=WaitingFor.DEFERRED, until=state.deferred_until)
     send_at = state.requested.send_at
-    return Waiting(reason=Why.SCHEDULED, until=send_at) if send_at is not None and send_at > now else None
+    return Waiting(reason=WaitingFor.SCHEDULED, until=send_at) if send_at is not None and send_at > now else None
 
 
 def _by_row(row: Standing) -> Waiting | None:
     if row.lease_until > row.now:
-        return Waiting(reason=Why.BEING_HANDLED, until=row.lease_until)
+        return Waiting(reason=WaitingFor.BEING_HANDLED, until=row.lease_until)
     if row.wait_until > row.now and row.waits_for in set(WaitsFor):
-        return Waiting(reason=Why(row.waits_for), until=row.wait_until)
+        return Waiting(reason=WaitingFor(row.waits_for), until=row.wait_until)
     return None
 
 
 def _by_reach(reach: Reach, now: datetime) -> Waiting:
     """Tell of what nobody has looked at yet: none is claimed for a provider that may not be called."""
     if reach.shut:
-        return Waiting(reason=Why.PROVIDER_SHUT, until=now + reach.shut_for if reach.shut_for else None)
-    return Waiting(reason=Why.RATE if reach.spent else Why.TURN, until=None)
+        return Waiting(reason=WaitingFor.PROVIDER_SHUT, until=now + reach.shut_for if reach.shut_for else None)
+    return Waiting(reason=WaitingFor.RATE if reach.spent else WaitingFor.TURN, until=None)

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from handlers.waiting import Why
+from handlers.waiting import WaitingFor
 from ledger import notification as n
 from ledger import preferences as p
 from ledger import suppression as s
@@ -57,12 +57,12 @@ def test_every_rule_has_words_and_says_what_would_have_had_to_differ(rule: str):
     assert WORDS[rule].differently
 
 
-@pytest.mark.parametrize("why", Why)
-def test_everything_that_it_may_wait_for_has_words(why: Why):
+@pytest.mark.parametrize("why", WaitingFor)
+def test_everything_that_it_may_wait_for_has_words(why: WaitingFor):
     waits = Waits(why.value, at(60))
     answer = explained(requested(), waits=waits).answer
     assert answer != said("unheard of", {}).words
-    assert answer.startswith("It ") or why is Why.DEFERRED
+    assert answer.startswith("It ") or why is WaitingFor.DEFERRED
 
 
 def test_a_rule_of_a_newer_release_is_named_and_shown_as_it_is():
