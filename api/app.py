@@ -5,6 +5,7 @@ from litestar.datastructures import State
 from prometheus_client import CollectorRegistry
 
 from api import (
+    bulk_actions,
     callbacks,
     dead_letters,
     documents,
@@ -20,6 +21,7 @@ from api import (
     receipts,
     recipient_history,
     recipients,
+    resends,
     search,
     suppressions,
     templates,
@@ -52,6 +54,11 @@ ROUTES = (
     notifications.get_content,
     notifications.post_release,
     notifications.post_cancel,
+    resends.post_resend,
+    bulk_actions.post_bulk_action,
+    bulk_actions.list_bulk_actions,
+    bulk_actions.get_bulk_action,
+    bulk_actions.post_bulk_stop,
     recipients.get_recipient,
     recipients.patch_recipient,
     recipients.post_device,

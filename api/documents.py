@@ -62,6 +62,8 @@ _TAKEN = (
     schemas.LetterFilters,
     schemas.FeedRange,
     schemas.Why,
+    schemas.Resending,
+    schemas.BulkAction,
     schemas.MaybeWhy,
     schemas.Receipt,
     schemas.TemplateDraft,

@@ -44,6 +44,7 @@ ALREADY_DECIDED = Kind("/problems/already-decided", 409, "Somebody has decided o
 NOT_HELD = Kind("/problems/not-held", 409, "The notification waits for nobody's decision")
 DRAFT_MOVED = Kind("/problems/draft-moved", 409, "The draft is another by now")
 TOO_LATE = Kind("/problems/too-late", 409, "Nothing of it is still to come")
+NOT_AGAIN = Kind("/problems/not-again", 409, "It is not sent again")
 DELETED = Kind("/problems/deleted-by-retention", 410, "It was kept for its time, and deleted")
 TOO_LARGE = Kind("/problems/too-large", 413, "The body is too large")
 TEMPLATE_REFUSED = Kind("/problems/template-refused", 422, "The draft is not in order")
@@ -65,6 +66,7 @@ KINDS = (
     NOT_HELD,
     DRAFT_MOVED,
     TOO_LATE,
+    NOT_AGAIN,
     DELETED,
     TOO_LARGE,
     TEMPLATE_REFUSED,

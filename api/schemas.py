@@ -2,9 +2,11 @@
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from msgspec import Meta, Struct, field
 
+from ledger.bulk import Action
 from ledger.recipient import Platform
 from ledger.status import Status
 from ledger.suppression import Reason
@@ -185,6 +187,16 @@ class FindText(Struct, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
 
 
+class BulkAction(Struct, kw_only=True):
+    """What is to be done to many. Either a dry run, or the confirmation of one: then `confirm` and `reason` alone."""
+
+    dry_run: Annotated[bool, Meta(description="Show what would be done.")] = False
+    action: Annotated[Action, Meta(description="With `dry_run`.")] | None = None
+    filters: Annotated[SearchFilters, Meta(description="With `dry_run`; neither `cursor` nor `limit`.")] | None = None
+    confirm: Annotated[UUID, Meta(description="The id that a dry run has given.")] | None = None
+    reason: Annotated[Identifier, Meta(examples=["the mails were empty"])] | None = None
+
+
 class Moment(Struct, kw_only=True):
     """As of when; at most one of them, neither = now."""
 
@@ -216,6 +228,12 @@ class Why(Struct, kw_only=True):
     """The reason for a decision, kept with it."""
 
     reason: Annotated[Identifier, Meta(examples=["the publisher has mended the payload"])]
+
+
+class Resending(Why, kw_only=True):
+    """Why it is sent again, and whether that is meant."""
+
+    dry_run: Annotated[bool, Meta(description="Say what would be sent, and store nothing.")] = False
 
 
 class Receipt(Struct, kw_only=True):
