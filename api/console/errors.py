@@ -11,7 +11,7 @@ from litestar.status_codes import HTTP_303_SEE_OTHER
 from litestar.types import ExceptionHandlersMap
 
 from api.console.rendering import page
-from api.problems import FORM_REFUSED, AnyRequest, Problem
+from api.problems import FORM_REFUSED, NEWER_RELEASE, AnyRequest, Problem
 from api.sessions import PATH, is_console
 
 SIGN_IN = f"{PATH}/sign-in"
@@ -32,7 +32,13 @@ _WORDS = {
         "The service or its database is busy. Nothing was changed; try again soon.",
     ),
 }
-_FORM_REFUSED = ("This form was not taken", "It was not sent from a page of this sign-in, so nothing was done.")
+_OF_KIND = {
+    FORM_REFUSED.type: ("This form was not taken", "It was not sent from a page of this sign-in, so nothing was done."),
+    NEWER_RELEASE.type: (
+        "It cannot be shown here yet",
+        "A newer release wrote what this one cannot read.",
+    ),
+}
 _UNEXPECTED = ("Something went wrong here", "It is our fault, not yours, and it has been noted. Try again in a moment.")
 
 Handler = Callable[[AnyRequest, Any], Response[Any]]
@@ -74,8 +80,7 @@ def _asked_for(request: AnyRequest) -> str:
 
 
 def _page(request: AnyRequest, problem: Problem) -> Response[str]:
-    known = _WORDS.get(problem.status, _UNEXPECTED)
-    title, sentence = _FORM_REFUSED if problem.type == FORM_REFUSED.type else known
+    title, sentence = _OF_KIND.get(problem.type) or _WORDS.get(problem.status, _UNEXPECTED)
     return page(
         request,
         "error.html",

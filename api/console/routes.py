@@ -1,6 +1,6 @@
 """Every route of the console."""
 
-from api.console import acting, assets, home, sign_in, statistics
+from api.console import acting, assets, home, notification, sign_in, statistics
 
 ROUTES = (
     assets.get_asset,
@@ -9,6 +9,9 @@ ROUTES = (
     sign_in.post_sandbox_sign_in,
     sign_in.post_sign_out,
     home.get_home,
+    notification.get_notification,
+    notification.post_reveal,
+    notification.post_content,
     acting.get_deed,
     acting.post_deed,
     statistics.get_statistics,

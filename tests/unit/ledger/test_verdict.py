@@ -18,7 +18,7 @@ CLICKED = told(ReportKind.CLICKED, "k3", seconds=70)
 RULED_OUT = n.suppress(given(requested()), ("no_consent", "p-1", {}), origin(2))
 WAITED = n.defer(given(requested()), requested(900).recorded_at, ("quiet_hours", "p-1", {}), origin(2))
 CANCELLED = n.Cancelled(**origin(2).stamp(), reason="a mistake")
-AT = "2031-05-04 12:00"
+AT = "2031-05-04 12:0"
 ANSWER = "Because of that."
 
 VERDICTS = [
@@ -36,7 +36,7 @@ VERDICTS = [
     (
         reported(DELIVERED, OPENED),
         Sure.LIKELY,
-        f"Delivered to the mail server at {AT}:05 UTC; opened at 2031-05-04 12:01:00 UTC, or fetched by a mail program.",
+        f"Delivered to the mail server at {AT}0:05 UTC; opened at {AT}1:00 UTC, or fetched by a mail program.",
     ),
     (
         reported(DISPATCHED, CLICKED),
