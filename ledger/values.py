@@ -139,10 +139,14 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
 
 
-class Cost(Money, frozen=True, kw_only=True):
-    """What an attempt is estimated to cost, for so many units: segments of an SMS, else one."""
+class Cost(Money, frozen=True, kw_only=True, omit_defaults=True):
+    """What an attempt is estimated to cost, for so many units: segments of an SMS, else one.
+
+    `country` (ISO 3166) is that of the number, where it is known.
+    """
 
     units: int
+    country: str | None = None
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,15 +10,14 @@ from uuid import UUID
 
 import msgspec
 from psycopg import AsyncConnection, sql
-from psycopg.adapt import PyFormat
 
 from ledger import arrays
 from ledger import notification as n
 from ledger.ids import made_at
 from ledger.mapping import Recorded
+from projections import grouping
 from projections.durations import bucket_of, middle_of
-from projections.lives import Life, lives
-from projections.notification_log import BrokenStreamError
+from projections.lives import Life, lives, news_of
 
 # A cell is an hour with what its notifications have in common; its id is a digest of that, so that what is counted of
 # it is found by one narrow key. An empty text stands for none.
@@ -98,13 +97,18 @@ class DeliveryStatistics:
     async def fold(self, connection: AsyncConnection[Any], facts: Sequence[Recorded]) -> None:
         """Bring the counts up to date; BrokenStreamError when a notification's facts do not follow each other."""
         changes = Counted()
-        for life, news in await lives(connection, facts):
+        for life, news in await lives(connection, news_of(facts)):
             if life.requested is not None:
                 changes.add(life, -1)
             for fact in news:
                 life.take(fact)
             changes.add(life, 1)
         await _write(connection, changes)
+
+    async def keep(self, connection: AsyncConnection[Any], since: datetime, until: datetime) -> None:
+        """Copy the counts of some hours from the tables that serve (ledger.rebuilding.Lasting)."""
+        for statement in (_KEEP, _KEEP_LATENCIES):
+            await connection.execute(statement, (since, until), binary=True)
 
 
 class Counted:
@@ -125,17 +129,17 @@ class Counted:
 
 
 def _cell(life: Life) -> Cell:
-    asked = _request_of(life)
+    asked = life.request
     hour = made_at(life.stream).replace(minute=0, second=0, microsecond=0)
     return (
         hour,
-        asked.channel,
+        asked.channel.value,
         asked.type,
-        asked.category,
+        asked.category.value,
         asked.template,
         asked.template_version,
-        life.provider or "",
-        life.status,
+        life.provider,
+        life.status.value,
         life.reason or "",
     )
 
@@ -160,21 +164,16 @@ def _numbers(life: Life) -> tuple[int, ...]:
 
 
 def _durations(life: Life) -> Iterable[tuple[str, timedelta]]:
-    """Yield what can be measured. What a restored database presumes to have been sent was begun at no known time."""
-    asked = _request_of(life)
-    started = min((a.started_at for a in life.attempts.values() if a.provider != n.RESTORED), default=None)
-    if started is not None:
-        yield TO_PROVIDER, started - max(asked.recorded_at, asked.send_at or asked.recorded_at)
-    arrived = [(a.delivered_at, a.dispatched_at) for a in life.attempts.values() if a.delivered_at and a.dispatched_at]
-    if arrived:
-        delivered_at, dispatched_at = min(arrived)
-        yield TO_RECIPIENT, delivered_at - dispatched_at
-
-
-def _request_of(life: Life) -> n.Requested:
-    if life.requested is None:
-        raise BrokenStreamError("the first fact of a notification is `requested`")
-    return life.requested
+    """Yield what can be measured."""
+    if life.started_at is not None:
+        asked = life.request
+        yield TO_PROVIDER, life.started_at - max(asked.recorded_at, asked.send_at or asked.recorded_at)
+    if n.Delivered in life.told:
+        times = [(one.delivered_at, one.dispatched_at) for one in life.attempts.values()]
+        arrived = [(delivered, taken) for delivered, taken in times if delivered and taken]
+        if arrived:
+            delivered, taken = min(arrived)
+            yield TO_RECIPIENT, delivered - taken
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -199,6 +198,11 @@ _EMPTY = "DELETE FROM delivery_statistics_v1 WHERE cell = ANY(%b) AND notificati
 _EMPTY_LATENCIES = """
 DELETE FROM delivery_statistics_latency_v1 l USING unnest(%b, %b, %b) AS less (cell, measure, bucket)
 WHERE l.cell = less.cell AND l.measure = less.measure AND l.bucket = less.bucket AND l.notifications = 0
+"""
+_KEEP = "INSERT INTO delivery_statistics_v1 SELECT * FROM views.delivery_statistics_v1 WHERE hour >= %b AND hour < %b"
+_KEEP_LATENCIES = """
+INSERT INTO delivery_statistics_latency_v1 SELECT l.* FROM views.delivery_statistics_latency_v1 l
+JOIN views.delivery_statistics_v1 s USING (cell) WHERE s.hour >= %b AND s.hour < %b
 """
 _TYPES = (arrays.Uuids, arrays.Times, *[arrays.Texts] * len(_TEXTS), *[arrays.Bigints] * len(_SUMS))
 _LATENCY_TYPES = (arrays.Uuids, arrays.Texts, arrays.Integers, arrays.Bigints)
@@ -325,7 +329,7 @@ SELECT {by} sum(notifications)::bigint,
        sum(attempted)::bigint, sum(doubted)::bigint, sum(dispatched)::bigint, sum(delivered)::bigint,
        sum(bounced)::bigint, sum(opened)::bigint, sum(clicked)::bigint, sum(complained)::bigint,
        sum(attempts)::bigint, sum(opens)::bigint, sum(clicks)::bigint
-FROM views.delivery_statistics WHERE {conditions} {grouped} HAVING sum(notifications) > 0 {ordered} LIMIT {limit}
+FROM views.delivery_statistics WHERE {conditions} {grouped} LIMIT {limit}
 """)
 # The smallest bucket by which so many of a hundred are reached.
 _LATENCIES = sql.SQL("""
@@ -346,18 +350,17 @@ _Key = tuple[Any, ...]
 async def statistics(connection: AsyncConnection[Any], asked: Asked) -> list[Bucket]:
     """Return what became of the notifications, a bucket for each combination that there is, in the order of `by`.
 
-    Without `by`, and without notifications, there is none. Raises TooManyBucketsError.
+    Raises TooManyBucketsError.
     """
-    given: dict[str, Any] = {"since": asked.since, "until": asked.until, "limit": MOST + 1, **_filters(asked)}
-    if not all(_storable(value) for value in given.values()):
+    values = grouping.values(asked.since, asked.until, asked.only)
+    if values is None:
         return []
     # Planned for these very values: a day and a year are read in different ways.
-    found = await connection.execute(_counts(asked), given, prepare=False, binary=True)
+    found = await connection.execute(_counts(asked), {**values, "limit": MOST + 1}, prepare=False, binary=True)
     counted = await found.fetchall()
     if len(counted) > MOST:
         raise TooManyBucketsError
-    del given["limit"]
-    found = await connection.execute(_latencies(asked), given, prepare=False, binary=True)
+    found = await connection.execute(_latencies(asked), values, prepare=False, binary=True)
     width = len(asked.by)
     measured = {(*row[:width], row[width]): _latency(*row[width + 1 :]) for row in await found.fetchall()}
     return [_bucket(asked.by, row[:width], counts=row[width:], measured=measured) for row in counted]
@@ -365,12 +368,10 @@ async def statistics(connection: AsyncConnection[Any], asked: Asked) -> list[Buc
 
 def _bucket(by: Sequence[By], key: _Key, *, counts: Iterable[int], measured: Mapping[_Key, Latency]) -> Bucket:
     named = dict(zip(by, key, strict=True))
-    names = {name.value: value or None for name, value in named.items() if name not in _TIMES}
-    at = named.get(By.HOUR, named.get(By.DAY))
     return Bucket(
-        at=at,
-        names=names,
-        **dict(zip(Bucket.__struct_fields__[2:-2], counts, strict=True)),
+        at=named.get(By.HOUR, named.get(By.DAY)),
+        names={name.value: value or None for name, value in named.items() if name not in _TIMES},
+        **dict(zip(_COUNTED, counts, strict=True)),
         to_provider=measured.get((*key, TO_PROVIDER)),
         to_recipient=measured.get((*key, TO_RECIPIENT)),
     )
@@ -381,30 +382,23 @@ def _latency(notifications: int, *buckets: int) -> Latency:
     return Latency(notifications=notifications, p50=p50, p90=p90, p99=p99)
 
 
-def _filters(asked: Asked) -> dict[str, str]:
-    return {f"only_{name}": value for name, value in asked.only.items()}
-
-
 def _counts(asked: Asked) -> sql.Composed:
-    parts = [_column(name) for name in asked.by]
-    numbers = sql.SQL(", ").join(sql.SQL(str(number)) for number in range(1, len(parts) + 1))
     return _COUNTS.format(
-        by=_listed(parts),
-        conditions=_conditions(asked),
-        grouped=sql.SQL("GROUP BY ") + numbers if parts else sql.SQL(""),
-        ordered=sql.SQL("ORDER BY ") + numbers if parts else sql.SQL(""),
-        limit=sql.Placeholder("limit", PyFormat.BINARY),
+        by=grouping.each(map(_column, asked.by)),
+        conditions=grouping.conditions("hour", asked.only),
+        grouped=grouping.grouped(len(asked.by)),
+        limit=grouping.placeholder("limit"),
     )
 
 
 def _latencies(asked: Asked) -> sql.Composed:
     parts = [_column(name) for name in asked.by]
-    named = [sql.SQL("{} AS {}").format(part, sql.Identifier(f"by_{n}")) for n, part in enumerate(parts)]
+    names = [sql.Identifier(f"by_{number}") for number in range(len(parts))]
     return _LATENCIES.format(
-        names=_listed([sql.Identifier(f"by_{n}") for n in range(len(parts))]),
-        by=_listed(named),
-        parts=_listed(parts),
-        conditions=_conditions(asked),
+        names=grouping.each(names),
+        by=grouping.each(sql.SQL("{} AS {}").format(*pair) for pair in zip(parts, names, strict=True)),
+        parts=grouping.each(parts),
+        conditions=grouping.conditions("hour", asked.only),
     )
 
 
@@ -412,28 +406,4 @@ def _column(name: By) -> sql.Composable:
     return _TIMES.get(name, sql.Identifier(name.value))
 
 
-def _listed(parts: Iterable[sql.Composable]) -> sql.Composed:
-    """Compose names, each followed by a comma."""
-    return sql.Composed([part + sql.SQL(",") for part in parts])
-
-
-def _conditions(asked: Asked) -> sql.Composed:
-    binary = PyFormat.BINARY
-    hours = sql.SQL("hour >= {} AND hour < {}").format(
-        sql.Placeholder("since", binary), sql.Placeholder("until", binary)
-    )
-    only = (
-        sql.SQL(" AND {} = {}").format(sql.Identifier(name.value), sql.Placeholder(f"only_{name}", binary))
-        for name in asked.only
-    )
-    return sql.Composed([hours, *only])
-
-
-def _storable(value: Any) -> bool:
-    """Whether a column can hold it: a text with NUL or a lone surrogate equals nothing that is stored."""
-    if not isinstance(value, str):
-        return True
-    try:
-        return b"\0" not in value.encode()
-    except UnicodeEncodeError:
-        return False
+_COUNTED = Bucket.__struct_fields__[2:-2]

@@ -6,9 +6,12 @@ amounted to, and counts anew: no row for each notification is kept, and the size
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from psycopg import AsyncConnection
 
 from ledger import arrays
@@ -43,8 +46,10 @@ class Attempt:
 
 
 class Life:
-    """What is counted of a notification: what ledger.notification.State says, folded in place and so in a fraction of
-    the time. `told` holds the kinds of facts that there were.
+    """What is counted of a notification: what ledger.notification.State says, folded in place and so in less time.
+
+    `told` holds the kinds of facts that there were; `provider` is that of the last attempt, and `started_at` the time
+    of the first one that is known to have been made.
     """
 
     __slots__ = (
@@ -53,9 +58,11 @@ class Life:
         "deferred",
         "ended",
         "opens",
+        "provider",
         "reason",
         "rendered",
         "requested",
+        "started_at",
         "stream",
         "told",
     )
@@ -64,6 +71,8 @@ class Life:
         self.stream = stream
         self.requested: n.Requested | None = None
         self.attempts: dict[UUID, Attempt] = {}
+        self.provider = ""
+        self.started_at: datetime | None = None
         self.rendered = False
         self.deferred = False
         self.ended: Status | None = None
@@ -73,15 +82,17 @@ class Life:
         self.told: set[type] = set()
 
     @property
+    def request(self) -> n.Requested:
+        """The first fact; BrokenStreamError where it is another."""
+        if self.requested is None:
+            raise BrokenStreamError("the first fact of a notification is `requested`")
+        return self.requested
+
+    @property
     def status(self) -> Status:
         """Derive the status by the policy `strongest-evidence`."""
         evidence = [attempt.evidence for attempt in self.attempts.values()]
         return strongest_evidence(evidence, ended=self.ended, rendered=self.rendered, deferred=self.deferred)
-
-    @property
-    def provider(self) -> str | None:
-        """The provider of the last attempt."""
-        return next((attempt.provider for attempt in reversed(self.attempts.values())), None)
 
     def take(self, fact: n.NotificationFact) -> None:
         """Go on by one fact."""
@@ -131,6 +142,10 @@ def _fell_back(life: Life, _: n.FellBack) -> None:
 
 def _attempt_started(life: Life, fact: n.AttemptStarted) -> None:
     life.attempts[fact.attempt] = Attempt(fact.provider, fact.recorded_at, fact.cost)
+    life.provider = fact.provider
+    # What a restored database presumes to have been sent was begun at no known time.
+    if life.started_at is None and fact.provider != n.RESTORED:
+        life.started_at = fact.recorded_at
 
 
 def _attempt_failed(life: Life, fact: n.AttemptFailed) -> None:
@@ -204,25 +219,38 @@ _CHANGES: Mapping[type, Callable[[Life, Any], None]] = {
 # A batch
 # ---------------------------------------------------------------------------------------------------------------
 
-News = list[n.NotificationFact]
+
+class News(msgspec.Struct):
+    """What a batch tells of a notification: facts that follow each other, from a version on."""
+
+    first: int
+    facts: list[n.NotificationFact]
 
 
-async def lives(connection: AsyncConnection[Any], facts: Sequence[Recorded]) -> list[tuple[Life, News]]:
-    """Return each notification of a batch as it was before, with the facts that the batch has of it.
-
-    Raises BrokenStreamError when those of one do not follow each other.
-    """
-    news: dict[UUID, tuple[int, News]] = {}
+def news_of(facts: Sequence[Recorded]) -> dict[UUID, News]:
+    """Return the news of each notification in a batch; BrokenStreamError when they do not follow each other."""
+    told: dict[UUID, News] = {}
     for recorded in facts:
-        stream, version = recorded.originator_id, recorded.originator_version
-        if is_standing(stream):
-            continue
-        first, its = news.setdefault(stream, (version, []))
-        if version != first + len(its):
+        news = told.get(recorded.originator_id)
+        if news is None:
+            if is_standing(recorded.originator_id):
+                continue
+            news = told[recorded.originator_id] = News(recorded.originator_version, [])
+        if recorded.originator_version != news.first + len(news.facts):
             raise BrokenStreamError("a fact does not follow the one before it")
-        its.append(of_notification(recorded.fact))
-    known = await _before(connection, {stream: first for stream, (first, _) in news.items() if first > 1})
-    return [(known.get(stream) or Life(stream), its) for stream, (_, its) in news.items()]
+        news.facts.append(of_notification(recorded.fact))
+    return told
+
+
+async def lives(
+    connection: AsyncConnection[Any], told: Mapping[UUID, News]
+) -> list[tuple[Life, list[n.NotificationFact]]]:
+    """Return each notification as it was before its news, and these.
+
+    Raises BrokenStreamError where facts before them are missing.
+    """
+    before = await _before(connection, {stream: news.first for stream, news in told.items() if news.first > 1})
+    return [(before.get(stream) or Life(stream), news.facts) for stream, news in told.items()]
 
 
 async def _before(connection: AsyncConnection[Any], upto: Mapping[UUID, int]) -> dict[UUID, Life]:
@@ -230,14 +258,18 @@ async def _before(connection: AsyncConnection[Any], upto: Mapping[UUID, int]) ->
     if not upto:
         return {}
     given = (arrays.Uuids(list(upto)), arrays.Bigints(list(upto.values())))
+    rows = await (await connection.execute(_BEFORE, given, binary=True)).fetchall()
     known: dict[UUID, Life] = {}
-    read = dict.fromkeys(upto, 0)
-    for stream, version, topic, state in await (await connection.execute(_BEFORE, given, binary=True)).fetchall():
-        life = known.get(stream) or known.setdefault(stream, Life(stream))
-        life.take(of_notification(_MAPPER.decode(topic, state)))
-        read[stream] = version
-    if any(read[stream] != version - 1 for stream, version in upto.items()):
-        raise BrokenStreamError("a fact does not follow the last one that is stored")
+    for stream, its in groupby(rows, key=itemgetter(0)):
+        life = known[stream] = Life(stream)
+        count = 0
+        for _, version, topic, state in its:
+            count += version == count + 1
+            life.take(of_notification(_MAPPER.decode(topic, state)))
+        if count != upto[stream] - 1:
+            raise BrokenStreamError("a fact does not follow the last one that is stored")
+    if len(known) < len(upto):
+        raise BrokenStreamError("a fact does not follow one that is stored")
     return known
 
 

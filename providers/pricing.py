@@ -44,7 +44,7 @@ class Prices(msgspec.Struct, frozen=True):
         """Return what so many units (mails, segments, pushes) cost at a provider, to a number of this country."""
         price = self.providers[provider]
         unit = price.each if country is None else price.countries.get(country, price.each)
-        return Cost(amount=unit * units, currency=self.currency, units=units)
+        return Cost(amount=unit * units, currency=self.currency, units=units, country=country)
 
 
 def load(path: Path | None = None, *, providers: Collection[str]) -> Prices:
