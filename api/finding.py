@@ -11,7 +11,7 @@ from litestar import post
 from api.auth import Scope
 from api.bodies import members_in
 from api.problems import MALFORMED, TOO_LARGE, malformed
-from api.said import Kind, Meaning, UnsearchableError, meanings
+from api.said import OF_ANY_TEXT, Kind, Meaning, UnsearchableError, meanings
 from api.schemas import FindText
 from api.search import LIMIT, MOST, Listed, listed
 from api.services import Call, services_of
@@ -125,7 +125,7 @@ async def find(
 
     Raises UnsearchableError for a text that is none, CursorError for a cursor that no earlier page gave.
     """
-    said = meanings(text) if text is not None else ()
+    said = meanings(text) if text is not None else _named_by(narrowed)
     wanted: Sequence[tuple[Kind | None, Filters]] = (
         _wanted(given, said, narrowed) if text is not None else [(None, narrowed)]
     )
@@ -217,6 +217,12 @@ def _values(given: Knowing, one: Meaning) -> dict[str, Any]:
             return {"reference": one.value, "reference_name": one.name}
         case _:
             return {one.kind.value: one.value}
+
+
+def _named_by(filters: Filters) -> tuple[Meaning, ...]:
+    """Return what is named by filters alone: refused messages and conflicts are looked for by that, too."""
+    given = {kind: getattr(filters, kind.value) for kind in (*OF_ANY_TEXT, Kind.NOTIFICATION)}
+    return tuple(Meaning(kind, str(value)) for kind, value in given.items() if value is not None)
 
 
 def _of(said: tuple[Meaning, ...], *kinds: Kind) -> list[str]:

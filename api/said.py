@@ -41,7 +41,7 @@ class Meaning(msgspec.Struct, frozen=True):
     name: str | None = None
 
 
-_OF_ANY_TEXT = (Kind.USER, Kind.REFERENCE, Kind.MESSAGE, Kind.CORRELATION, Kind.PROVIDER)
+OF_ANY_TEXT = (Kind.USER, Kind.REFERENCE, Kind.MESSAGE, Kind.CORRELATION, Kind.PROVIDER)
 _UUID = re.compile(r"(?:urn:uuid:)?\{?([0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12})\}?", re.IGNORECASE)
 # Firebase makes installation ids of 22 characters and does not promise it; shorter words are said for other things.
 _DEVICE = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -97,9 +97,9 @@ def _of(word: str) -> Iterator[Meaning]:
     if match := _UUID.fullmatch(word):
         canonical = str(UUID(match[1]))
         yield Meaning(Kind.NOTIFICATION, canonical)
-        yield from (Meaning(kind, canonical) for kind in _OF_ANY_TEXT)
+        yield from (Meaning(kind, canonical) for kind in OF_ANY_TEXT)
     if is_identifier(word):
-        yield from (Meaning(kind, word) for kind in _OF_ANY_TEXT)
+        yield from (Meaning(kind, word) for kind in OF_ANY_TEXT)
     if _DEVICE.fullmatch(word):
         yield Meaning(Kind.DEVICE, word)
     if match := _NAMED.fullmatch(word):

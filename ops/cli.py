@@ -27,6 +27,7 @@ from ledger.operations import Paused, Selector
 from ledger.values import Channel
 from ops import answers, archiving, erasing, process, sandbox
 from ops.errors import OperationError
+from ops.finding_commands import find_
 from ops.logs import configure
 from ops.migrations import migrate as bring_up_to_date
 from ops.rebuild import rebuild_agenda
@@ -207,6 +208,9 @@ def history(notification: UUID, at: datetime | None, version: int | None, *, as_
         )
     )
     print_answer(told.facts, answers.as_lines(told), as_json=as_json)
+
+
+main.add_command(find_)
 
 
 @main.command("explain")

@@ -301,3 +301,25 @@ async def test_a_file_with_a_line_that_is_no_address_lists_nobody_and_is_not_rep
     said = (await _said(service, "suppressions", "add", str(file), "--channel", "sms", "--reason", "a test", *past))[1]
     assert said == "Error: --expires-at has passed\n"
     assert _facts(database) == 0
+
+
+async def test_what_a_caller_says_is_found_at_a_terminal_and_nothing_found_says_how_far_it_looked(
+    service: Service, database: Database
+):
+    body = message(userId="u-77")
+    async with opened_store(database.url) as store:
+        refusal = Refusal(reason="payload", message_id="m-77")
+        key = await set_aside_in(store).keep(msgspec.json.encode(body), refusal, origin="amqp", now=now())
+    (found, said), (asked, encoded), (nothing, reach), (fault, why) = await asyncio.gather(
+        _said(service, "find", "u-77"),
+        _said(service, "find", "--message-id", "m-77", "--json"),
+        _said(service, "find", "nobody@example.com", "--status", "delivered"),
+        _said(service, "find"),
+    )
+    assert (found, asked, nothing, fault) == (0, 0, 0, 2)
+    assert key.hex() in said
+    assert [one["key"] for one in msgspec.json.decode(encoded)["dead_letters"]] == [key.hex()]
+    assert reach.startswith("nothing found\n")
+    assert "searched: all since" in reach
+    assert "nobody@" not in reach
+    assert "say what is to be found" in why
