@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from api.health import Readiness
 from api.problems import AnyRequest
 from api.sessions import Sessions
+from api.tail import Tail
 from api.tokens import Authenticator, Caller
 from handlers.bulk import Bulk
 from handlers.dead_letters import DeadLetters
@@ -60,6 +61,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     receipts: Receipts
     authenticator: Authenticator
     sessions: Sessions
+    tail: Tail
     readiness: Readiness
     metrics: Metrics
 

@@ -16,6 +16,7 @@ from api.health import Check, Readiness, database
 from api.jwks import Fetch, JwksKeys, fetch_from
 from api.services import Services
 from api.sessions import Sessions
+from api.tail import Tail
 from api.tokens import Authenticator
 from handlers.dead_letters import DeadLetters
 from handlers.deliver import Deliver
@@ -233,6 +234,7 @@ class Roles:
             for name in ("twilio_auth_token", "twilio_shared_key"):
                 given.reloading.on(name, lambda now: twilio.use_secrets(now.twilio_callback_secrets()))
             templates = templates_of(given)
+            tail = Tail(given.ledger.store, given.signals)
             services = Services(
                 ledger=given.ledger,
                 archive=given.archive,
@@ -258,10 +260,13 @@ class Roles:
                     keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience, clock=given.ledger.clock
                 ),
                 sessions=Sessions(given.ledger.identity, public_url=settings.public_url, offered=self._offered),
+                tail=tail,
                 readiness=Readiness(self._checks_of_api()),
                 metrics=given.metrics,
             )
             await stack.enter_async_context(serving(make_app(services), host=settings.host, port=settings.port))
+            # Whoever watches the log would hold up the end of everything that is under way.
+            stack.callback(tail.close)
             yield
 
     @asynccontextmanager

@@ -30,6 +30,7 @@ class Link(msgspec.Struct, frozen=True):
 NAVIGATION = (
     Link("/console", "Search"),
     Link("/console/statistics", "Statistics"),
+    Link("/console/live", "Live"),
 )
 
 

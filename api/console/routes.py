@@ -1,6 +1,6 @@
 """Every route of the console."""
 
-from api.console import acting, assets, home, notification, sign_in, statistics
+from api.console import acting, assets, home, live, notification, sign_in, statistics
 
 ROUTES = (
     assets.get_asset,
@@ -14,5 +14,7 @@ ROUTES = (
     notification.post_content,
     acting.get_deed,
     acting.post_deed,
+    live.get_live,
+    live.get_live_facts,
     statistics.get_statistics,
 )

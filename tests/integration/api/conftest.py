@@ -19,6 +19,7 @@ from api.health import Readiness
 from api.health import database as database_check
 from api.services import Services
 from api.sessions import Sessions
+from api.tail import Tail
 from api.tokens import Authenticator, StaticKeys
 from handlers.bulk import Bulk
 from handlers.dead_letters import DeadLetters
@@ -160,6 +161,7 @@ async def services(
             replies=twilio,
             authenticator=Authenticator(StaticKeys(KEYS), issuer=ISSUER, audience=AUDIENCE, clock=ledger.clock),
             sessions=Sessions(identity, public_url=PUBLIC_URL),
+            tail=Tail(store, signals),
             readiness=Readiness({"database": database_check(lambda: database.url)}),
             metrics=metrics,
         )
