@@ -1,6 +1,6 @@
 """Every route of the console."""
 
-from api.console import acting, assets, home, live, notification, sign_in, statistics
+from api.console import acting, assets, live, notification, search, sign_in, statistics
 
 ROUTES = (
     assets.get_asset,
@@ -8,7 +8,8 @@ ROUTES = (
     sign_in.post_sign_in,
     sign_in.post_sandbox_sign_in,
     sign_in.post_sign_out,
-    home.get_home,
+    search.get_search,
+    search.post_search,
     notification.get_notification,
     notification.post_reveal,
     notification.post_content,
