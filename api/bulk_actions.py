@@ -23,7 +23,8 @@ from ledger.values import Channel
 from projections.notification_search import Filters, search
 from templates.envelope import Fault, is_identifier
 
-_KNOWN = frozenset(SearchFilters.__struct_encode_fields__) - {"cursor", "limit"}
+# A search without its pages.
+SEARCHED_BY = tuple(name for name in SearchFilters.__struct_encode_fields__ if name not in {"cursor", "limit"})
 _MEMBERS = BulkAction.__struct_encode_fields__
 _PAGE = 1_000
 _LISTED = 100
@@ -189,8 +190,8 @@ def _asked(services: Services, given: dict[str, Any], faults: list[Fault]) -> _A
     if not isinstance(raw, dict) or not raw:
         faults.append(Fault("filters", "must be an object with at least one filter: nobody means everything"))
         return None
-    asked = filters_in(raw, known=_KNOWN, faults=[])
-    filters = filters_of(services, asked)
+    asked = filters_in(raw, known=SEARCHED_BY, faults=[])
+    filters = filters_of(services.ledger.identity, asked)
     try:
         asked.done()
     except ProblemError as exc:

@@ -15,7 +15,7 @@ from api.problems import MALFORMED, TOO_LARGE, malformed
 from api.schemas import ListFilters, SearchFilters
 from api.services import Call, Services, services_of
 from api.views import Recipient, recipient
-from ledger.keys import Keyring
+from ledger.keys import Identity, Keyring
 from ledger.mapping import open_personal
 from ledger.status import Status
 from ledger.values import Category, Channel, Money, Personal
@@ -96,7 +96,7 @@ async def search_notifications(request: Call) -> Found:
 
 
 async def _found(services: Services, asked: Parameters) -> Found:
-    filters, cursor = filters_of(services, asked), asked.text("cursor")
+    filters, cursor = filters_of(services.ledger.identity, asked), asked.text("cursor")
     limit = asked.whole("limit", least=1, most=MOST) or LIMIT
     asked.done()
     async with services.ledger.store.connection() as connection:
@@ -108,12 +108,12 @@ async def _found(services: Services, asked: Parameters) -> Found:
     return Found([listed(row, keys) for row in page.rows], page.cursor)
 
 
-def _hash(services: Services, address: str) -> str:
+def _hash(identity: Identity, address: str) -> str:
     """Numbers are kept in E.164; whoever searches may write them as on a letterhead."""
-    return services.ledger.identity.address_hash(read_phone(address.strip()) or address)
+    return identity.address_hash(read_phone(address.strip()) or address)
 
 
-def filters_of(services: Services, asked: Parameters) -> Filters:
+def filters_of(identity: Identity, asked: Parameters) -> Filters:
     """Return what is asked for; what is wrong with it, `asked` keeps."""
     address = asked.text("recipient")
     if asked.text("reference_name") is not None and asked.text("reference") is None:
@@ -131,7 +131,7 @@ def filters_of(services: Services, asked: Parameters) -> Filters:
         correlation_id=asked.text("correlation_id"),
         message_id=asked.text("message_id"),
         provider_message_id=asked.text("provider_message_id"),
-        address_hash=None if address is None else _hash(services, address),
+        address_hash=None if address is None else _hash(identity, address),
         since=asked.time("from"),
         until=asked.time("to"),
     )

@@ -36,8 +36,8 @@ SAMPLE = 200
 # What was shown is what is done: after this, it is shown anew.
 GOOD_FOR = timedelta(hours=1)
 _EXAMPLES = 5
-# A job of the clock works for so many seconds at a time, and then says that it lives.
-_AT_A_STRETCH = 30.0
+# The job of the clock works for so many seconds at a time: less than what passes from one turn of it to the next.
+_AT_A_STRETCH = 4.0
 _BY = "maintain"
 _MAPPER = FactMapper()
 # Refusals that are no WhyNot.
@@ -229,7 +229,7 @@ class Bulk:
     # -- worked off -------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Work at what was begun, the first first, for half a minute or until nothing is left: a job of the clock."""
+        """Work at what was begun, the first first, for some seconds or until nothing is left: a job of the clock."""
         await self._work.forget()
         until = time.monotonic() + _AT_A_STRETCH
         while time.monotonic() < until and (work := await self._work.open()) is not None:

@@ -16,7 +16,6 @@ import msgspec
 import psycopg
 from click.core import ParameterSource
 
-from handlers.by_hand import cancel, release
 from handlers.dead_letters import DeadLetters
 from handlers.dry_run import of_news
 from handlers.spending import describe as describe_caps
@@ -26,6 +25,7 @@ from ledger.keys import KeyEncryption
 from ledger.operations import Paused, Selector
 from ledger.values import Channel
 from ops import answers, archiving, erasing, process, sandbox
+from ops.acting import bulk_actions, cancel_, release_, resend_
 from ops.errors import OperationError
 from ops.finding_commands import find_
 from ops.logs import configure
@@ -334,22 +334,8 @@ def held_(limit: int, *, as_json: bool) -> None:
     print_answer([msgspec.structs.asdict(one) for one in found], lines, as_json=as_json)
 
 
-@main.command("release")
-@click.argument("notification", type=click.UUID)
-@_REASON
-def release_(notification: UUID, reason: str) -> None:
-    """Let a held notification be sent again."""
-    with_parts(lambda given: release(given.ledger, notification, by="cli", reason=reason))
-    click.echo("released")
-
-
-@main.command("cancel")
-@click.argument("notification", type=click.UUID)
-@_REASON
-def cancel_(notification: UUID, reason: str) -> None:
-    """Call off what is still to come of a notification; what has left may still arrive."""
-    called = with_parts(lambda given: cancel(given.ledger, notification, by="cli", reason=reason))
-    click.echo(f"{'cancelled' if called.is_new else 'cancelled already'}; it is {called.after.state.status}")
+for _command in (cancel_, release_, resend_, bulk_actions):
+    main.add_command(_command)
 
 
 def _selecting(command: Callable[..., None]) -> Callable[..., None]:

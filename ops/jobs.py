@@ -20,7 +20,7 @@ from ledger.store import Store, connect
 from ops.settings import Settings
 from projections import notification_log_upkeep as upkeep
 
-_HOUR, _SECONDS, _SOON = timedelta(hours=1), timedelta(seconds=10), timedelta(seconds=2)
+_HOUR, _SECONDS, _SOON = timedelta(hours=1), timedelta(seconds=10), timedelta(seconds=5)
 _Upkeep = Callable[[AsyncConnection[Any]], Awaitable[None]]
 
 
