@@ -119,8 +119,9 @@ class Audit:
         known = {f"intake:{key}" for key in self.intake} | {
             f"fallback:{stream}" for stream, state in self.states.items() if state.fell_back_to
         }
+        resent = {again.to: f"resend:{stream}" for stream, state in self.states.items() for again in state.resends}
         for stream, state in self.states.items():
-            if state.requested.cause not in known:
+            if state.requested.cause not in known and state.requested.cause != resent.get(stream):
                 yield f"I4 {stream}: traces to no message"
 
     def _attempts(self) -> Iterator[str]:
