@@ -72,6 +72,8 @@ _TAKEN = (
     schemas.Rollback,
     schemas.Comparison,
     schemas.TestSend,
+    schemas.StatisticsFilters,
+    schemas.CostFilters,
     Problem,
 )
 
@@ -110,7 +112,8 @@ def config() -> OpenAPIConfig:
 def complete(app: Litestar) -> None:
     """Add scopes, bodies, query parameters and problems to the document of an app.
 
-    A handler declares them in its decorator: `scopes`, `body` and `query` (structs of api.schemas), `problems`.
+    A handler declares them in its decorator: `scopes`, `body` and `query` (structs of api.schemas), `problems`, and
+    `also`, another media type in which it answers the same.
     """
     document = app.openapi_schema
     _, components = msgspec.json.schema_components(_TAKEN, ref_template=_REF)
@@ -130,6 +133,8 @@ def complete(app: Litestar) -> None:
         operation.responses = dict(sorted(((operation.responses or {}) | _responses(problems)).items()))
         if body := handler.opt.get("body"):
             operation.request_body = _body(body.__name__, required="required" in components[body.__name__])
+        if also := handler.opt.get("also"):
+            _answers_also(operation, also)
         if query := handler.opt.get("query"):
             operation.parameters = [*(operation.parameters or []), *_parameters(components[query.__name__])]
 
@@ -147,6 +152,12 @@ def _responses(kinds: Sequence[Kind]) -> dict[str, OpenAPIResponse]:
     return {
         status: OpenAPIResponse(description="; ".join(said), content=dict(content)) for status, said in titles.items()
     }
+
+
+def _answers_also(operation: Operation, media_type: str) -> None:
+    answered = (operation.responses or {})["200"]
+    if isinstance(answered, OpenAPIResponse) and answered.content is not None:
+        answered.content[media_type] = OpenAPIMediaType(schema=_Verbatim(document={"type": "string"}))
 
 
 def _body(name: str, *, required: bool) -> RequestBody:

@@ -179,6 +179,63 @@ class SearchFilters(ListFilters, kw_only=True):
     recipient: Annotated[str, Meta(description="An address.", examples=["Ada@Example.com"])] | None = None
 
 
+class _Counting(Struct, kw_only=True):
+    """Which stretch of time, and how it is answered."""
+
+    since: Annotated[datetime, Meta(description="The beginning; absent = 24 hours before the end.")] | None = field(
+        name="from", default=None
+    )
+    until: Annotated[datetime, Meta(description="The end, at most 400 days later; absent = now.")] | None = field(
+        name="to", default=None
+    )
+    format: (
+        Annotated[Literal["json", "csv"], Meta(description="Absent = what `Accept` says; JSON where it says neither.")]
+        | None
+    ) = None
+    channel: Channel | None = None
+    type: Annotated[Identifier, Meta(description="A notification of the catalogue.")] | None = None
+    category: Category | None = None
+    provider: Annotated[Identifier, Meta(description="That of the last attempt.", examples=["ses"])] | None = None
+
+
+class StatisticsFilters(_Counting, kw_only=True):
+    """Notifications requested in whole hours (`from` is rounded down, `to` up), told apart by `by`."""
+
+    by: (
+        Annotated[
+            str,
+            Meta(
+                description="Any, separated by commas, of hour, day, channel, type, category, template, "
+                "template_version, provider, status, reason; absent = all together.",
+                examples=["day,channel"],
+            ),
+        ]
+        | None
+    ) = None
+    template: Identifier | None = None
+    template_version: Identifier | None = None
+    status: Status | None = None
+    reason: Annotated[Identifier, Meta(description="The rule that suppressed it, or why it failed.")] | None = None
+
+
+class CostFilters(_Counting, kw_only=True):
+    """Attempts begun on whole days of UTC (`from` is rounded down, `to` up), told apart by `by`."""
+
+    by: (
+        Annotated[
+            str,
+            Meta(
+                description="Any, separated by commas, of day, channel, provider, country, type, category, currency; "
+                "currencies are always told apart.",
+                examples=["day,country"],
+            ),
+        ]
+        | None
+    ) = None
+    country: Annotated[str, Meta(description="ISO 3166, of a number.", examples=["GB"])] | None = None
+    currency: Annotated[str, Meta(description="ISO 4217.", examples=["USD"])] | None = None
+
+
 class FindText(Struct, kw_only=True):
     """Anything that a caller says: an address, a user, an order or other number, the id of a message or of anything."""
 
