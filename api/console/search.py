@@ -73,7 +73,7 @@ async def post_search(request: Call) -> Response[str]:
 
 async def _found(request: Call, asked: Asked, given: Parameters) -> Found:
     services = services_of(request)
-    filters, cursor = filters_of(services, given), given.text(_CURSOR)
+    filters, cursor = filters_of(services.ledger.identity, given), given.text(_CURSOR)
     given.done()
     return await find(services, asked.text or None, narrowed=filters, cursor=cursor, limit=ROWS)
 
