@@ -191,7 +191,7 @@ async def _rebuild(
     if isinstance(view, Copied):
         await _copy(connection, url, view, anew=anew, head=head, taken=taken)
     await filling.catch_up(connection, taken=taken)
-    for table in await _tables(connection, ANEW):
+    for table in await tables_in(connection, ANEW):
         await connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(ANEW, table)))
     for patience in _patience(waits):
         await filling.catch_up(connection, taken=taken)
@@ -206,17 +206,23 @@ async def _rebuild(
 async def _begin(connection: AsyncConnection[Any], view: View) -> None:
     ((alone,),) = await (await connection.execute(_BE_ALONE)).fetchall()
     if not alone:
-        raise RebuildingError("another rebuild is under way: one at a time")
+        raise RebuildingError("another rebuild, or `verify`, is under way: one at a time")
     await clear(connection)
     await connection.execute(_KEEP_WEEKS)
     await prepare(connection, view)
     await prepare(connection, Anew(view), schema=ANEW)
-    if not await _tables(connection, ANEW):
+    if not await tables_in(connection, ANEW):
         raise RebuildingError(f"{view.name} has no tables of its own")
+    async with connection.transaction():
+        await look_in(connection, ANEW)
+        await keep_archived(connection, view)
+
+
+async def keep_archived(connection: AsyncConnection[Any], view: View) -> None:
+    """Copy the rows that no fact in the database answers for any more into the tables that names mean here."""
     if isinstance(view, Lasting):
         for (week,) in await (await connection.execute(_ARCHIVED)).fetchall():
-            async with connection.transaction():
-                await view.keep(connection, begins_at(week), begins_at(week) + timedelta(days=7))
+            await view.keep(connection, begins_at(week), begins_at(week) + timedelta(days=7))
 
 
 async def clear(connection: AsyncConnection[Any]) -> bool:
@@ -233,7 +239,8 @@ async def clear(connection: AsyncConnection[Any]) -> bool:
     return True
 
 
-async def _tables(connection: AsyncConnection[Any], schema: str, kind: str = "r") -> list[str]:
+async def tables_in(connection: AsyncConnection[Any], schema: str, kind: str = "r") -> list[str]:
+    """Name the tables of a schema, or what else is of a kind (pg_class.relkind)."""
     return [name for (name,) in await (await connection.execute(_TABLES, (schema, kind))).fetchall()]
 
 
@@ -364,9 +371,9 @@ async def _exchange(
 async def _change_places(connection: AsyncConnection[Any]) -> None:
     """Exchange the tables, and have SQL views show the new ones: what they say is kept, by the tables' names."""
     await look_in(connection, TABLES)
-    tables = await _tables(connection, ANEW)
+    tables = await tables_in(connection, ANEW)
     shown = await (await connection.execute(_SHOWN_BY, (tables,))).fetchall()
-    for name in await _tables(connection, ANEW, "v"):
+    for name in await tables_in(connection, ANEW, "v"):
         await connection.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(ANEW, name)), prepare=False)
     # In the order of whoever reads: first what shows a table, then the table.
     served = [sql.Identifier(TABLES, name) for name in (*(name for name, _ in shown), *tables)]

@@ -30,7 +30,7 @@ from ops.errors import OperationError
 from ops.finding_commands import find_
 from ops.logs import configure
 from ops.migrations import migrate as bring_up_to_date
-from ops.rebuild import rebuild_agenda
+from ops.rebuild import Rebuilt, RebuiltView, rebuild_agenda, rebuild_view
 from ops.recovery import recover
 from ops.reloading import aws_file
 from ops.roles import ROLES
@@ -40,8 +40,9 @@ from ops.settings import DOTENV, described, files, require
 from ops.suppression_commands import suppressions
 from ops.template_commands import templates
 from ops.terminal import print_answer, settings_named, with_parts
-from ops.verify import verify
+from ops.verify import Checked, verify
 from ops.wiring import PROVIDERS, Parts, catalogue_of, pauses_of, prices_of, renderer_of
+from projections.views import all_views
 from providers.pricing import describe as describe_prices
 from templates.catalogue import describe
 from templates.declarations import CatalogueError
@@ -233,25 +234,44 @@ def verify_(*, as_json: bool) -> None:
 
     Exits with 1 when anything differs, and names what does. It changes nothing, and others may work meanwhile.
     """
-    checks = with_parts(lambda given: verify(given.ledger.store, given.archive, told=_told_on_the_way))
+    _print_checks(
+        with_parts(lambda given: verify(given.ledger.store, given.archive, told=_told_on_the_way)), as_json=as_json
+    )
+
+
+def _print_checks(checks: list[Checked], *, as_json: bool) -> None:
     print_answer(checks, [line for check in checks for line in check.lines()], as_json=as_json)
     if not all(check.is_right for check in checks):
         click.get_current_context().exit(1)
 
 
 @main.command("rebuild")
-@click.argument("view", type=click.Choice(["agenda"]), expose_value=False)
+@click.argument("view", type=click.Choice(["agenda", *(view.name for view in all_views())]))
 @click.option("--dry-run", is_flag=True, help="Say what is not right, and change nothing.")
 @_JSON
-def rebuild_(*, dry_run: bool, as_json: bool) -> None:
-    """Make anew what is derived from the facts: the agenda, which says what is due. Others may work meanwhile.
+def rebuild_(view: str, *, dry_run: bool, as_json: bool) -> None:
+    """Make anew what is derived from the facts: the agenda, which says what is due, or a view. Others work meanwhile.
 
-    Safe to repeat, and to stop anywhere. Exits with 1 when a notification could not be read; the others are set right.
+    A view is filled beside the one that serves, and then takes its place. Safe to repeat, and to stop anywhere. Exits
+    with 1 when something could not be read; the rest is right.
     """
-    rebuilt = with_parts(lambda given: rebuild_agenda(given.ledger.store, dry_run=dry_run, told=_told_on_the_way))
+    if view != "agenda" and dry_run:
+        _print_checks(
+            with_parts(lambda given: verify(given.ledger.store, given.archive, told=_told_on_the_way, only=view)),
+            as_json=as_json,
+        )
+        return
+    rebuilt = with_parts(lambda given: _rebuilt(given, view, dry_run=dry_run))
     print_answer(rebuilt, [rebuilt.line], as_json=as_json)
     if not rebuilt.is_whole:
         click.get_current_context().exit(1)
+
+
+async def _rebuilt(given: Parts, name: str, *, dry_run: bool) -> Rebuilt | RebuiltView:
+    if name == "agenda":
+        return await rebuild_agenda(given.ledger.store, dry_run=dry_run, told=_told_on_the_way)
+    (view,) = (view for view in all_views() if view.name == name)
+    return await rebuild_view(given.settings.database_url, view, told=_told_on_the_way)
 
 
 @main.command("recover")

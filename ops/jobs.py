@@ -16,12 +16,13 @@ from handlers.erasures import copy_list
 from handlers.maintain import Job
 from handlers.metrics import Metrics
 from ledger.archive import Archive
+from ledger.rebuilding import clear
 from ledger.store import Store, connect
 from ops.settings import Settings
 from projections import notification_log_upkeep as upkeep
 
 _HOUR, _SECONDS, _SOON = timedelta(hours=1), timedelta(seconds=10), timedelta(seconds=5)
-_Upkeep = Callable[[AsyncConnection[Any]], Awaitable[None]]
+_Upkeep = Callable[[AsyncConnection[Any]], Awaitable[object]]
 
 
 def archiving_of(
@@ -65,6 +66,7 @@ def jobs_of(
         "drop_content": (_HOUR, archiving.drop_content),
         "retry_parked": (_HOUR, partial(on_lists, upkeep.retry_parked)),
         "drop_old_views": (_HOUR, partial(on_lists, upkeep.drop_old_versions)),
+        "clear_rebuilds": (_HOUR, partial(on_lists, clear)),
     }
     if not settings.archive_url:
         return jobs

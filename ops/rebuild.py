@@ -1,14 +1,18 @@
-"""`rebuild agenda`: the rows that say what is due, made what the facts say."""
+"""`rebuild`: the agenda is made what the facts say row by row, a view beside the one that serves."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 
 import msgspec
 
-from ledger import agenda_audit
+from ledger import agenda_audit, rebuilding
+from ledger.follower import View
+from ledger.rebuilding import Progress
 from ledger.store import Store
 
 _TOLD_EVERY = 100_000
+_SECONDS_BETWEEN = 2.0
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
@@ -50,3 +54,50 @@ async def rebuild_agenda(store: Store, *, dry_run: bool, told: Callable[[str], N
         if not dry_run:
             await agenda_audit.set_right(store, differing)
     return Rebuilt(looked_at, found["missing"], found["wrong"], found["needless"], found["unreadable"])
+
+
+class RebuiltView(msgspec.Struct, frozen=True):
+    """Of how many facts a view was made anew, in how many seconds; `parked` are the streams that it leaves out."""
+
+    view: str
+    facts: int
+    seconds: float
+    parked: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every stream could be folded."""
+        return not self.parked
+
+    @property
+    def line(self) -> str:
+        """Say it for a terminal."""
+        parked = f"; {self.parked} streams could not be folded, and are parked" if self.parked else ""
+        speed = round(self.facts / self.seconds)
+        return f"{self.view}: made anew of {self.facts} facts in {self.seconds:.0f} s ({speed} facts/s){parked}"
+
+
+async def rebuild_view(url: str, view: View, *, told: Callable[[str], None]) -> RebuiltView:
+    """Make a view anew while it is read and kept; `told` hears how far it is, and when it will be there.
+
+    Raises as `ledger.rebuilding.rebuild`.
+    """
+    begun = said_at = time.monotonic()
+
+    def taken(progress: Progress) -> None:
+        nonlocal said_at
+        if (now := time.monotonic()) - said_at >= _SECONDS_BETWEEN:
+            said_at = now
+            told(f"{view.name}: {_said(progress, now - begun)}")
+
+    def waits() -> None:
+        told(f"{view.name}: all facts are taken in; somebody reads the view for long, which is waited for …")
+
+    rebuilt = await rebuilding.rebuild(url, view, told=taken, waits=waits)
+    return RebuiltView(view.name, rebuilt.facts, time.monotonic() - begun, rebuilt.parked)
+
+
+def _said(progress: Progress, seconds: float) -> str:
+    speed = progress.done / seconds
+    left = (progress.of - progress.done) / max(speed, 1)
+    return f"{progress.done} of {progress.of} facts, {speed:.0f} facts/s, {left:.0f} s to go …"

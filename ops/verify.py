@@ -1,18 +1,20 @@
 """`verify`: is what is stored what once was stored, and does what is derived from it follow from it."""
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from ledger import agenda_audit, chain
+from ledger import agenda_audit, chain, refolding
 from ledger.archive import Archive
 from ledger.errors import ArchiveUnavailableError
-from ledger.follower import prepare
+from ledger.follower import View, prepare
 from ledger.ids import week_of
 from ledger.store import Store
 from projections import notification_log_audit
 from projections.notification_log import NotificationLog
+from projections.views import all_views
 
 # More faults of one kind tell nothing more.
 _MOST = 100
@@ -48,17 +50,33 @@ class Checked(msgspec.Struct):
         return [f"{self.name}: {verdict} ({self.looked_at} {self.of}{unsealed})", *(f"  {line}" for line in shown)]
 
 
-async def verify(store: Store, archive: Archive, *, told: Told) -> list[Checked]:
-    """Run every check, one after the other; `told` hears of the progress."""
-    facts = Checked("chain", "facts")
-    await _check(facts, _chain(store, archive, facts, told), told)
-    agenda = Checked("agenda", "notifications")
-    await _check(agenda, _agenda(store, agenda, told), told)
-    log = Checked("notification_log", "notifications")
-    await _check(log, _notification_log(store, archive, log, told), told)
-    archived = Checked("archive", "facts")
-    await _check(archived, _archive(store, archive, archived, told), told)
-    return [facts, agenda, log, archived]
+async def verify(store: Store, archive: Archive, *, told: Told, only: str | None = None) -> list[Checked]:
+    """Run every check, or that of one name, one after the other; `told` hears of the progress."""
+    checks: list[tuple[Checked, Callable[[Checked], Faults]]] = [
+        (Checked("chain", "facts"), lambda checked: _chain(store, archive, checked, told)),
+        (Checked("agenda", "notifications"), lambda checked: _agenda(store, checked, told)),
+        *((_checked(view), partial(_view, store, archive, view, told=told)) for view in all_views()),
+        (Checked("archive", "facts"), lambda checked: _archive(store, archive, checked, told)),
+    ]
+    wanted = [(checked, look) for checked, look in checks if only in {None, checked.name}]
+    for checked, look in wanted:
+        await _check(checked, look(checked), told)
+    return [checked for checked, _ in wanted]
+
+
+def _checked(view: View) -> Checked:
+    return Checked(view.name, "notifications" if view.name == NotificationLog.name else "facts")
+
+
+def _view(store: Store, archive: Archive, view: View, checked: Checked, *, told: Told) -> Faults:
+    if view.name == NotificationLog.name:
+        return _notification_log(store, archive, checked, told)
+    return _refolded(store, view, checked, told)
+
+
+async def _refolded(store: Store, view: View, checked: Checked, told: Told) -> Faults:
+    for one in await refolding.differing(store, view, seen=_counting(checked, told)):
+        yield msgspec.structs.asdict(one)
 
 
 async def _check(checked: Checked, faults: Faults, told: Told) -> None:
@@ -104,14 +122,14 @@ async def _agenda(store: Store, checked: Checked, told: Told) -> Faults:
 
 
 async def _notification_log(store: Store, archive: Archive, checked: Checked, told: Told) -> Faults:
-    async with store.connection() as connection:
+    async with refolding.undisturbed(store) as connection:
         await prepare(connection, NotificationLog())
-    async for found in notification_log_audit.differing(store, seen=_counting(checked, told)):
-        # A week that has just been archived leaves the lists a moment later.
-        archived = await archive.weeks() if any(one.what == "needless" for one in found) else {}
-        for one in found:
-            if one.what != "needless" or week_of(one.notification) not in archived:
-                yield {"notification": one.notification, "what": one.what, "columns": one.columns}
+        async for found in notification_log_audit.differing(store, seen=_counting(checked, told)):
+            # A week that has just been archived leaves the lists a moment later.
+            archived = await archive.weeks() if any(one.what == "needless" for one in found) else {}
+            for one in found:
+                if one.what != "needless" or week_of(one.notification) not in archived:
+                    yield {"notification": one.notification, "what": one.what, "columns": one.columns}
 
 
 async def _archive(store: Store, archive: Archive, checked: Checked, told: Told) -> Faults:
