@@ -16,12 +16,14 @@ from api.problems import MALFORMED, malformed
 from api.schemas import CostFilters
 from api.services import Call, services_of
 from api.tables import Cell, Lag
+from ledger.clock import Clock
 from ledger.values import Category, Channel
 from projections.costs import MOST, Asked, By, Costs, Sum, TooManySumsError
 from projections.costs import costs as counted
 from templates.envelope import Fault
 
 DAY: Final = timedelta(days=1)
+TOO_MANY = f"gives more than {MOST} sums: ask for less at once"
 ONLY = {
     By.CHANNEL: Channel,
     By.PROVIDER: None,
@@ -73,18 +75,23 @@ class EstimatedCosts(msgspec.Struct, frozen=True, kw_only=True):
 )
 async def get_costs(request: Call) -> Response[EstimatedCosts]:
     services, given = services_of(request), Parameters.of_query(request.scope, known=_KNOWN)
-    since, until = tables.stretch(given, services.ledger.clock, unit=DAY)
-    by, only = tables.groups(given, By), tables.filters(given, ONLY)
-    as_table = tables.wants_csv(request, given)
+    asked, as_table = asked_in(given, services.ledger.clock), tables.wants_csv(request, given)
     given.done()
     async with services.ledger.store.connection() as connection:
         try:
-            told = await costs(connection, Asked(since=since, until=until, by=by, only=only))
+            told = await costs(connection, asked)
         except TooManySumsError:
-            raise malformed(Fault("by", f"gives more than {MOST} sums: ask for less at once")) from None
+            raise malformed(Fault("by", TOO_MANY)) from None
     if as_table:
         return tables.csv_answer(table_of(told), "costs")  # type: ignore[return-value] # the other media type
     return Response(told)
+
+
+def asked_in(given: Parameters, clock: Clock) -> Asked:
+    """Read what is asked for; notes what is wrong with it."""
+    since, until = tables.stretch(given, clock, unit=DAY)
+    by, only = tables.groups(given, By), tables.filters(given, ONLY)
+    return Asked(since=since, until=until, by=by, only=only)
 
 
 async def costs(connection: AsyncConnection[Any], asked: Asked) -> EstimatedCosts:

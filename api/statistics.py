@@ -15,6 +15,7 @@ from api.problems import MALFORMED, malformed
 from api.schemas import StatisticsFilters
 from api.services import Call, services_of
 from api.tables import Cell, Lag
+from ledger.clock import Clock
 from ledger.status import Status
 from ledger.values import Category, Channel
 from projections.delivery_statistics import MOST, Asked, Bucket, By, DeliveryStatistics, Latency, TooManyBucketsError
@@ -22,6 +23,7 @@ from projections.delivery_statistics import statistics as counted
 from templates.envelope import Fault
 
 HOUR: Final = timedelta(hours=1)
+TOO_MANY = f"gives more than {MOST} buckets: ask for less at once"
 TIMES = (By.HOUR, By.DAY)
 ONLY = {
     By.CHANNEL: Channel,
@@ -34,7 +36,7 @@ ONLY = {
     By.REASON: None,
 }
 _KNOWN = frozenset(StatisticsFilters.__struct_encode_fields__)
-_COUNTS = tuple(name for name in Bucket.__struct_fields__ if name not in {"at", "names", "to_provider", "to_recipient"})
+COUNTS = tuple(name for name in Bucket.__struct_fields__ if name not in {"at", "names", "to_provider", "to_recipient"})
 _SECONDS = ("p50_seconds", "p90_seconds", "p99_seconds")
 
 
@@ -103,18 +105,23 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 )
 async def get_statistics(request: Call) -> Response[Statistics]:
     services, given = services_of(request), Parameters.of_query(request.scope, known=_KNOWN)
-    since, until = tables.stretch(given, services.ledger.clock, unit=HOUR)
-    by, only = tables.groups(given, By, not_both=TIMES), tables.filters(given, ONLY)
-    as_table = tables.wants_csv(request, given)
+    asked, as_table = asked_in(given, services.ledger.clock), tables.wants_csv(request, given)
     given.done()
     async with services.ledger.store.connection() as connection:
         try:
-            told = await statistics(connection, Asked(since=since, until=until, by=by, only=only))
+            told = await statistics(connection, asked)
         except TooManyBucketsError:
-            raise malformed(Fault("by", f"gives more than {MOST} buckets: ask for less at once")) from None
+            raise malformed(Fault("by", TOO_MANY)) from None
     if as_table:
         return tables.csv_answer(table_of(told), "statistics")  # type: ignore[return-value] # the other media type
     return Response(told)
+
+
+def asked_in(given: Parameters, clock: Clock) -> Asked:
+    """Read what is asked for; notes what is wrong with it."""
+    since, until = tables.stretch(given, clock, unit=HOUR)
+    by, only = tables.groups(given, By, not_both=TIMES), tables.filters(given, ONLY)
+    return Asked(since=since, until=until, by=by, only=only)
 
 
 async def statistics(connection: AsyncConnection[Any], asked: Asked) -> Statistics:
@@ -127,12 +134,12 @@ async def statistics(connection: AsyncConnection[Any], asked: Asked) -> Statisti
 def table_of(told: Statistics) -> str:
     """Write it as CSV: a column for each group, each count, and each duration in seconds."""
     durations = [f"{name}_{part}" for name in ("to_provider", "to_recipient") for part in ("notifications", *_SECONDS)]
-    return tables.as_csv([*told.by, *_COUNTS, *durations], (list(_row(one, told.by)) for one in told.buckets))
+    return tables.as_csv([*told.by, *COUNTS, *durations], (list(_row(one, told.by)) for one in told.buckets))
 
 
 def _row(one: Counts, by: Sequence[str]) -> Iterator[Cell]:
     yield from (one.group[name] for name in by)
-    yield from (getattr(one, name) for name in _COUNTS)
+    yield from (getattr(one, name) for name in COUNTS)
     for took in (one.to_provider, one.to_recipient):
         yield took.notifications if took else 0
         yield from (getattr(took, name) if took else None for name in _SECONDS)
@@ -142,7 +149,7 @@ def _counts(bucket: Bucket, by: Sequence[By]) -> Counts:
     at = tables.time_of(bucket.at) if bucket.at else None
     return Counts(
         group={name.value: at if name in TIMES else bucket.names[name] for name in by},
-        **{name: getattr(bucket, name) for name in _COUNTS},
+        **{name: getattr(bucket, name) for name in COUNTS},
         to_provider=_took(bucket.to_provider),
         to_recipient=_took(bucket.to_recipient),
     )

@@ -55,12 +55,12 @@ def stretch(asked: Parameters, clock: Clock, *, unit: timedelta) -> tuple[dateti
     Notes a fault where it is none, or longer than what is answered.
     """
     since, until = _time(asked, "from"), _time(asked, "to")
-    end = _ends(until or clock.now(), unit)
-    start = _begins(since if since is not None else end - DEFAULT, unit)
+    upto = until or clock.now()
+    end, start = _ends(upto, unit), _begins(upto - DEFAULT if since is None else since, unit)
     if start >= end:
-        asked.refuse("from", "must lie before `to`")
+        asked.refuse("from", "must lie before the end")
     elif end - start > LONGEST:
-        asked.refuse("from", f"must lie at most {LONGEST.days} days before `to`")
+        asked.refuse("from", f"must lie at most {LONGEST.days} days before the end")
     return start, end
 
 

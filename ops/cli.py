@@ -26,6 +26,7 @@ from ledger.operations import Paused, Selector
 from ledger.values import Channel
 from ops import answers, archiving, erasing, process, sandbox
 from ops.acting import bulk_actions, cancel_, release_, resend_
+from ops.count_commands import costs_, statistics_
 from ops.errors import OperationError
 from ops.finding_commands import find_
 from ops.logs import configure
@@ -517,6 +518,8 @@ def schemas(out: Path | None) -> None:
         click.echo(str(file))
 
 
+main.add_command(statistics_)
+main.add_command(costs_)
 main.add_command(templates)
 main.add_command(suppressions)
 

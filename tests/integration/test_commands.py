@@ -1,18 +1,24 @@
 """The command line as people use it: what cannot be done is one clear line, and never a trace."""
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import psycopg
 
+from ledger.follower import Follower, prepare
 from ledger.set_aside import Refusal
-from ledger.store import Encoded
+from ledger.signals import Signals
+from ledger.store import Encoded, Store, connect
 from ledger.values import DoubtPolicy
+from projections.costs import Costs
+from projections.delivery_statistics import DeliveryStatistics
 from tests.integration.api.deliveries import message
 from tests.integration.api.test_release import in_doubt, sent_again
 from tests.integration.ledger.parts import begun, new_id, now, opened_store, running_ledger, set_aside_in
+from tests.integration.projections.lives import Life, write_interleaved
 from tests.support import ports
 from tests.support import service as processes
 from tests.support.postgres import Database
@@ -323,3 +329,25 @@ async def test_what_a_caller_says_is_found_at_a_terminal_and_nothing_found_says_
     assert "searched: all since" in reach
     assert "nobody@" not in reach
     assert "say what is to be found" in why
+
+
+async def test_what_is_counted_is_told_at_a_terminal(service: Service, database: Database, store: Store):
+    life = Life(await store.now() - timedelta(minutes=10)).live("attempt", "accepted", "delivered")
+    await write_interleaved(store, [life])
+    async with await connect(database.url, options="-c search_path=views") as connection:
+        for view in (DeliveryStatistics(), Costs()):
+            await prepare(connection, view)
+            await Follower(database.url, view, Signals(database.url)).catch_up(connection)
+    (counted, said), (spent, table), (encoded, answer), (fault, why) = await asyncio.gather(
+        _said(service, "statistics", "--by", "type,status"),
+        _said(service, "costs", "--until", f"{life.now:%Y-%m-%dT%H:%M:%S}Z", "--csv"),
+        _said(service, "costs", "--by", "country", "--json"),
+        _said(service, "statistics", "--since", "yesterday", "--by", "colour"),
+    )
+    assert (counted, spent, encoded, fault) == (0, 0, 0, 1)
+    assert said.startswith("OrderShippedEvent  delivered: 1 requested, 1 attempted, 1 dispatched, 1 delivered")
+    assert "p99" in said
+    assert table.splitlines() == ["currency,attempts,not_taken,units,amount", "USD,1,0,1,0.0083"]
+    assert msgspec.json.decode(answer)["costs"][0]["group"] == {"country": None}
+    assert why.startswith("Error: --since must be an ISO 8601 time")
+    assert "--by must be" in why
