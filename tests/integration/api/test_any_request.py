@@ -1,7 +1,6 @@
 """Whatever is asked, of any operation that the document describes: the answer is one that it describes, too."""
 
 import asyncio
-import contextlib
 import itertools
 import os
 import re
@@ -10,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import hypothesis
-import msgspec
 import pytest
 import requests
 import schemathesis
@@ -26,11 +24,8 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
 
 from api.auth import Scope
-from ledger.follower import Follower
-from ledger.set_aside import Refusal
-from projections.views import all_views
 from tests.integration.api.conftest import EVERYTHING, Service
-from tests.integration.api.deliveries import message, posted, sent
+from tests.integration.api.things import made
 from tests.integration.api.tokens import token
 from tests.support.postgres import Database
 
@@ -63,39 +58,9 @@ KINDS = ["application/json", "text/plain", "application/x-www-form-urlencoded", 
 @pytest.fixture
 async def known(service: Service, database: Database) -> AsyncIterator[Known]:
     """What is there to be found, by the names that it has in paths: ids drawn by chance would find nothing."""
-    async with contextlib.AsyncExitStack() as views:
-        for view in all_views():
-            follower = Follower(database.url, view, service.signals)
-            follower.start()
-            views.push_async_callback(follower.stop)
-        yield await there(service)
-
-
-async def there(service: Service) -> Known:
-    client = service.client
-    waiting, done = await posted(client), await posted(client)
-    await sent(service.ledger, done)
-    contact = {"email": "ada@example.com", "phone": "+442071838750", "name": "Ada"}
-    (await client.patch("/v1/recipients/ada", json=contact)).raise_for_status()
-    device = await client.post("/v1/recipients/ada/devices", json={"fid": "fid-1", "platform": "ios"})
-    grounds = {"channel": "email", "address": "bob@example.com", "reason": "manual", "note": "asked by phone"}
-    listed = await client.post("/v1/suppressions", json=grounds)
-    paused = await client.post("/v1/pauses", json={"channel": "sms", "reason": "the sale starts next week"})
-    refusal = Refusal(reason="killer", faults=[{"path": "", "message": "was given to us 3 times"}], type="Unknown")
-    body, now = msgspec.json.encode(message()), service.ledger.clock.now()
-    letter = await service.services.set_aside.keep(body, refusal, origin="amqp", now=now)
-    version = (await client.get("/v1/templates/welcome")).json()["version"]
-    return {
-        "notification_id": [str(waiting), str(done), str(uuid4())],
-        "user_id": ["ada", "nobody"],
-        "device_id": [device.json()["id"]],
-        "suppression_id": [listed.json()["id"]],
-        "pause_id": [paused.json()["id"]],
-        "key": [letter.hex()],
-        "name": ["welcome", "order_shipped"],
-        "version": [version],
-        "message_type": ["OrderShippedEvent", "OrderShippedEvent.v1"],
-    }
+    async with made(service, database) as things:
+        notifications = [str(things.done), str(things.waiting), str(uuid4())]
+        yield {name: [there] for name, there in things.by_name.items()} | {"notification_id": notifications}
 
 
 async def test_every_answer_is_one_that_the_document_describes(service: Service, known: Known):
