@@ -9,7 +9,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from api.problems import NOT_FOUND, ProblemError
 from templates.envelope import is_identifier
 
-BELOW = "/v1/recipients/"
+BELOW = ("/v1/recipients/", "/console/recipients/")
 
 
 def as_sent(app: ASGIApp) -> ASGIApp:

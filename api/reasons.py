@@ -29,6 +29,12 @@ def reason_among(
     if set(raw) - {"reason", *beside}:
         faults.append(Fault("", f"holds more than {' and '.join(['a reason', *beside])}"))
     reason: Any = raw.get("reason")
-    if not is_identifier(reason) if reason is not None else required:
-        faults.append(Fault("reason", "is required" if reason is None else "must be 1 to 200 printable characters"))
+    faults += fault_of_reason(reason, required=required)
     return raw, reason or "", faults
+
+
+def fault_of_reason(reason: object, *, required: bool = True) -> list[Fault]:
+    """Return what is wrong with a reason, None = none was given."""
+    if reason is None:
+        return [Fault("reason", "is required")] if required else []
+    return [] if is_identifier(reason) else [Fault("reason", "must be 1 to 200 printable characters")]

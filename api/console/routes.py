@@ -1,6 +1,6 @@
 """Every route of the console."""
 
-from api.console import acting, assets, live, notification, search, sign_in, statistics
+from api.console import acting, assets, live, notification, recipients, search, sign_in, statistics, suppressions
 
 ROUTES = (
     assets.get_asset,
@@ -15,6 +15,13 @@ ROUTES = (
     notification.post_content,
     acting.get_deed,
     acting.post_deed,
+    recipients.get_recipient,
+    recipients.post_reveal,
+    suppressions.get_suppressions,
+    suppressions.post_search,
+    suppressions.post_suppression,
+    suppressions.get_suppression,
+    suppressions.post_release,
     live.get_live,
     live.get_live_facts,
     statistics.get_statistics,

@@ -1,32 +1,21 @@
 """The statistics page over a socket: charts with their numbers, for a range and for what is asked for alone."""
 
-from typing import Any
-
 import pytest
-from psycopg import AsyncConnection
 
-from ledger.follower import prepare
-from ledger.mapping import FactMapper, Recorded
 from projections.delivery_statistics import DeliveryStatistics
 from tests.integration.api.conftest import Service
 from tests.integration.api.console.browser import Browser
+from tests.integration.api.console.lists import bring_up_to_date
 from tests.integration.api.deliveries import posted, sent
+from tests.support.postgres import Database
 
 
 @pytest.fixture
-async def counted(service: Service) -> None:
+async def counted(service: Service, database: Database) -> None:
     """Two notifications, one of which has left, are counted."""
     await sent(service.ledger, await posted(service.client))
     await posted(service.client)
-    view, mapper = DeliveryStatistics(), FactMapper()
-    rows = await service.ledger.store.read(after=0, limit=100)
-    facts = [
-        Recorded(row.stream, row.version, row.topic, mapper.decode(row.topic, row.state), row.position) for row in rows
-    ]
-    connection: AsyncConnection[Any]
-    async with service.ledger.store.connection() as connection:
-        await prepare(connection, view)
-        await view.fold(connection, facts)
+    await bring_up_to_date(service, database, DeliveryStatistics())
 
 
 async def test_what_became_of_notifications_is_drawn_and_told_in_numbers(browser: Browser, counted: None):

@@ -1,0 +1,116 @@
+"""/console/recipients/{user_id}: what is known of a person, what they allow, and what was last sent to them."""
+
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Response, get, post
+from litestar.params import FromPath
+
+from api import preferences, recipients, suppressions, views
+from api.auth import Scope
+from api.console.asking import filled_in
+from api.console.rendering import page
+from api.disclosure import record_read
+from api.paths import user_id_in
+from api.preferences import ShownPreferences
+from api.recipient_history import RecipientHistory, history_of
+from api.recipients import ShownRecipient, known_of, unknown_person
+from api.services import Call, services_of
+from api.sessions import form_of
+from api.suppressions import ShownSuppression
+from projections.notification_log import LogRow
+from projections.notification_search import Filters, search
+from templates.envelope import is_identifier
+
+NO_REASON: Final = "Say why you look: 1 to 200 printable characters. It is kept with your name."
+_LARGEST = 16 * 1024
+_LATEST = 20
+
+
+class Story(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact of a person, as the page tells it; `json` are its fields, masked like the rest of the page."""
+
+    fact: views.ShownFact
+    words: str
+    json: str
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """A person as their page tells of them, at a moment; `contact` is None where nobody has said how to reach them."""
+
+    user_id: str
+    stream: UUID
+    erased_at: datetime | None
+    contact: ShownRecipient | None
+    allows: ShownPreferences
+    story: list[Story]
+    listed: list[ShownSuppression]
+    latest: list[LogRow]
+
+
+@get("/console/recipients/{user_id:str}", scopes=[Scope.READ], include_in_schema=False)
+async def get_recipient(request: Call, user_id: FromPath[str]) -> Response[str]:
+    asked = filled_in(request.scope, known={"at"})
+    at = asked.time("at")
+    asked.done()
+    return _page(request, await _told(request, user_id_in(user_id), at=at, unmasked=False), at=at)
+
+
+@post(
+    "/console/recipients/{user_id:str}/reveal",
+    status_code=200,
+    scopes=[Scope.READ, Scope.PII],
+    request_max_body_size=_LARGEST,
+    include_in_schema=False,
+)
+async def post_reveal(request: Call, user_id: FromPath[str]) -> Response[str]:
+    """Show addresses and name, once: the next look is masked again."""
+    user, reason = user_id_in(user_id), (await form_of(request)).get("reason", "").strip()
+    if not is_identifier(reason):
+        told = await _told(request, user, at=None, unmasked=False)
+        return _page(request, told, fault=NO_REASON, status_code=422)
+    told = await _told(request, user, at=None, unmasked=True)
+    await record_read(request, "recipient", user, logged_as=str(told.stream), reason=reason)
+    return _page(request, told, revealed=reason)
+
+
+async def _told(request: Call, user: str, *, at: datetime | None, unmasked: bool) -> Told:
+    services = services_of(request)
+    known = await known_of(request, user, at=at)
+    if not known.version:
+        raise unknown_person()
+    told = await history_of(services, user, at=at, unmasked=unmasked)
+    async with services.ledger.store.connection() as connection:
+        latest = await search(connection, Filters(user_id=user, until=at), limit=_LATEST)
+    now = services.ledger.clock.now()
+    standing = [await services.ledger.suppression(listed.id) for listed in told.suppressions]
+    return Told(
+        user_id=user,
+        stream=told.id,
+        erased_at=known.erased_at,
+        contact=recipients.shown(user, known, unmasked=unmasked) if known.changed_at is not None else None,
+        allows=preferences.shown(user, known),
+        story=_story(told),
+        listed=[suppressions.shown(one, now=now) for one in standing if one is not None],
+        latest=latest.rows,
+    )
+
+
+def _story(told: RecipientHistory) -> list[Story]:
+    """Return the facts of a person and of their addresses in the order in which they were recorded."""
+    facts = [*told.facts, *(fact for listed in told.suppressions for fact in listed.facts)]
+    return [
+        Story(
+            fact=fact,
+            words=fact.topic.replace("_", " ").replace(".", ": "),
+            json=msgspec.json.format(msgspec.json.encode(fact.data, enc_hook=str), indent=2).decode(),
+        )
+        for fact in sorted(facts, key=lambda fact: fact.position)
+    ]
+
+
+def _page(request: Call, told: Told, *, status_code: int = 200, **what: Any) -> Response[str]:
+    given = {"at": None, "fault": "", "revealed": "", **what}
+    return page(request, "recipient.html", status_code=status_code, told=told, **given)
