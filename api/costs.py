@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from litestar import Response, get
-from psycopg import AsyncConnection
 
 from api import tables
 from api.auth import Scope
@@ -17,6 +16,7 @@ from api.schemas import CostFilters
 from api.services import Call, services_of
 from api.tables import Cell, Lag
 from ledger.clock import Clock
+from ledger.store import Store
 from ledger.values import Category, Channel
 from projections.costs import MOST, Asked, By, Costs, Sum, TooManySumsError
 from projections.costs import costs as counted
@@ -77,11 +77,10 @@ async def get_costs(request: Call) -> Response[EstimatedCosts]:
     services, given = services_of(request), Parameters.of_query(request.scope, known=_KNOWN)
     asked, as_table = asked_in(given, services.ledger.clock), tables.wants_csv(request, given)
     given.done()
-    async with services.ledger.store.connection() as connection:
-        try:
-            told = await costs(connection, asked)
-        except TooManySumsError:
-            raise malformed(Fault("by", TOO_MANY)) from None
+    try:
+        told = await costs(services.ledger.store, asked)
+    except TooManySumsError:
+        raise malformed(Fault("by", TOO_MANY)) from None
     if as_table:
         return tables.csv_answer(table_of(told), "costs")  # type: ignore[return-value] # the other media type
     return Response(told)
@@ -94,10 +93,11 @@ def asked_in(given: Parameters, clock: Clock) -> Asked:
     return Asked(since=since, until=until, by=by, only=only)
 
 
-async def costs(connection: AsyncConnection[Any], asked: Asked) -> EstimatedCosts:
+async def costs(store: Store, asked: Asked) -> EstimatedCosts:
     """Return what was counted, and how far that is behind. Raises TooManySumsError."""
-    sums = [_cost(one, asked.by) for one in await counted(connection, asked)]
-    lag = await tables.lag_of(connection, Costs())
+    async with store.connection() as connection:
+        sums = [_cost(one, asked.by) for one in await counted(connection, asked)]
+    lag = await tables.lag_of(store, Costs())
     by = [name.value for name in asked.by if name is not By.CURRENCY]
     return EstimatedCosts(since=asked.since, until=asked.until, by=by, costs=sums, lag=lag)
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from litestar import Response, get
-from psycopg import AsyncConnection
 
 from api import tables
 from api.auth import Scope
@@ -17,6 +16,7 @@ from api.services import Call, services_of
 from api.tables import Cell, Lag
 from ledger.clock import Clock
 from ledger.status import Status
+from ledger.store import Store
 from ledger.values import Category, Channel
 from projections.delivery_statistics import MOST, Asked, Bucket, By, DeliveryStatistics, Latency, TooManyBucketsError
 from projections.delivery_statistics import statistics as counted
@@ -107,11 +107,10 @@ async def get_statistics(request: Call) -> Response[Statistics]:
     services, given = services_of(request), Parameters.of_query(request.scope, known=_KNOWN)
     asked, as_table = asked_in(given, services.ledger.clock), tables.wants_csv(request, given)
     given.done()
-    async with services.ledger.store.connection() as connection:
-        try:
-            told = await statistics(connection, asked)
-        except TooManyBucketsError:
-            raise malformed(Fault("by", TOO_MANY)) from None
+    try:
+        told = await statistics(services.ledger.store, asked)
+    except TooManyBucketsError:
+        raise malformed(Fault("by", TOO_MANY)) from None
     if as_table:
         return tables.csv_answer(table_of(told), "statistics")  # type: ignore[return-value] # the other media type
     return Response(told)
@@ -124,10 +123,11 @@ def asked_in(given: Parameters, clock: Clock) -> Asked:
     return Asked(since=since, until=until, by=by, only=only)
 
 
-async def statistics(connection: AsyncConnection[Any], asked: Asked) -> Statistics:
+async def statistics(store: Store, asked: Asked) -> Statistics:
     """Return what was counted, and how far that is behind. Raises TooManyBucketsError."""
-    buckets = [_counts(bucket, asked.by) for bucket in await counted(connection, asked)]
-    lag = await tables.lag_of(connection, DeliveryStatistics())
+    async with store.connection() as connection:
+        buckets = [_counts(bucket, asked.by) for bucket in await counted(connection, asked)]
+    lag = await tables.lag_of(store, DeliveryStatistics())
     return Statistics(since=asked.since, until=asked.until, by=[*asked.by], buckets=buckets, lag=lag)
 
 

@@ -6,17 +6,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from litestar import Response
-from psycopg import AsyncConnection
 
 from api.parameters import Parameters
 from api.services import Call
 from ledger import follower
 from ledger.clock import Clock
 from ledger.follower import View
+from ledger.store import Store
 
 CSV = "text/csv"
 LONGEST = timedelta(days=400)
@@ -43,9 +43,10 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True):
     parked: int
 
 
-async def lag_of(connection: AsyncConnection[Any], view: View) -> Lag:
+async def lag_of(store: Store, view: View) -> Lag:
     """Say how far what is counted is behind the log."""
-    lag = await follower.lag(connection, view)
+    async with store.connection() as connection:
+        lag = await follower.lag(connection, view)
     return Lag(events=lag.events, seconds=round(lag.age.total_seconds(), 3), parked=lag.parked)
 
 

@@ -64,7 +64,7 @@ def statistics_(*, as_csv: bool, as_json: bool, **given: str | None) -> None:
         asked.done()
         async with parts.ledger.store.connection() as connection:
             await prepare(connection, DeliveryStatistics())
-            return await of_statistics.statistics(connection, wanted)
+        return await of_statistics.statistics(parts.ledger.store, wanted)
 
     try:
         told = with_parts(counted)
@@ -93,7 +93,7 @@ def costs_(*, as_csv: bool, as_json: bool, **given: str | None) -> None:
         asked.done()
         async with parts.ledger.store.connection() as connection:
             await prepare(connection, Costs())
-            return await of_costs.costs(connection, wanted)
+        return await of_costs.costs(parts.ledger.store, wanted)
 
     try:
         told = with_parts(counted)
