@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from bench import appending, archiving, asking, channels, deciding, delivering, drills, sending, table
+from bench import appending, archiving, asking, channels, deciding, delivering, drills, finding, sending, table
 from bench.lab import Lab
 from bench.processes import MeasurementError
 from bench.service import service
@@ -45,6 +45,7 @@ NAMES = (
     *ASKING,
     *DRILLS,
     ARCHIVE,
+    *finding.NAMES,
     "worker_rss",
 )
 
@@ -82,6 +83,8 @@ def _measured(wanted: Collection[str]) -> Iterator[Row]:
         yield from _of_the_channels(lab, wanted)
         yield from _of_the_service(lab, wanted)
         yield from _drilled(lab, wanted)
+        if not set(finding.NAMES).isdisjoint(wanted):
+            yield from finding.measure(lab, wanted)
 
 
 def _of_the_channels(lab: Lab, wanted: Collection[str]) -> Iterator[Row]:

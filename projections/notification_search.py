@@ -93,6 +93,7 @@ async def _rows(connection: AsyncConnection[Any], filters: Filters, *, before: U
 
 
 def _query(filters: Filters, *, before: UUID | None, limit: int) -> tuple[sql.Composed, dict[str, Any]]:
+    """Return the statement and what it is given: the ids of a page are found in indexes alone, and then read."""
     given: dict[str, Any] = {
         **{name: str(value) for name, value in msgspec.structs.asdict(filters).items() if isinstance(value, str)},
         "notification": filters.notification,
@@ -101,13 +102,17 @@ def _query(filters: Filters, *, before: UUID | None, limit: int) -> tuple[sql.Co
         "limit": limit,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    query = sql.SQL("SELECT {} FROM views.notification_log l{} WHERE true{}{} ORDER BY l.notification DESC LIMIT {}")
-    return query.format(
-        sql.SQL(", ").join(sql.Identifier("l", name) for name in LogRow.__struct_fields__),
-        sql.SQL("").join(_join(name, given) for name in given if name in _BESIDE),
-        _stretch("l", given),
-        sql.SQL("").join(_condition(name, given) for name in given if name not in {*_BESIDE, *_STRETCH, *_NO_COLUMN}),
-        _placeholder("limit"),
+    conditions = [name for name in given if name not in _NO_CONDITION]
+    found = [_ids(name, given) for name in conditions]
+    if not found or not _TIMES.keys().isdisjoint(given):
+        times = (_TIMES[name].format(_placeholder(name)) for name in _TIMES if name in given)
+        found.append(_AT.format(_NO_SQL.join(times), _stretch(given)))
+    first, *others = found
+    joined = [sql.SQL(" JOIN {} USING (notification)").format(each) for each in others]
+    return _PAGE.format(
+        columns=sql.SQL(", ").join(sql.Identifier("l", name) for name in LogRow.__struct_fields__),
+        ids=first + _NO_SQL.join(joined),
+        limit=_placeholder("limit"),
     ), given
 
 
@@ -121,36 +126,25 @@ def _times(filters: Filters) -> dict[str, Any]:
     }
 
 
-def _join(name: str, given: Mapping[str, Any]) -> sql.Composed:
-    table, column = _BESIDE[name]
-    return sql.SQL(" JOIN views.{} {} ON {} = l.notification AND {} = {}{}").format(
-        sql.Identifier(table),
-        sql.Identifier(name),
-        sql.Identifier(name, "notification"),
-        sql.Identifier(name, column),
-        _placeholder(name),
-        _stretch(name, given),
+def _ids(name: str, given: Mapping[str, Any]) -> sql.Composed:
+    """Return the ids that one filter leaves: a range of one index, in the order of the answer."""
+    table, column = _BESIDE.get(name, ("notification_log", name))
+    named = (
+        _NAMED.format(_placeholder("reference_name")) if name == "reference" and "reference_name" in given else _NO_SQL
+    )
+    return _IDS.format(
+        once=sql.SQL("DISTINCT ") if name == "reference" and "reference_name" not in given else _NO_SQL,
+        table=sql.Identifier(table),
+        column=sql.Identifier(column),
+        value=_placeholder(name),
+        named=named,
+        stretch=_stretch(given),
+        alias=sql.Identifier(f"by_{name}"),
     )
 
 
-def _stretch(table: str, given: Mapping[str, Any]) -> sql.Composed:
-    bounds = (
-        bound.format(sql.Identifier(table), _placeholder(name)) for name, bound in _STRETCH.items() if name in given
-    )
-    return sql.SQL("").join(bounds)
-
-
-def _condition(name: str, given: Mapping[str, Any]) -> sql.Composed:
-    if name in _TIMES:
-        return _TIMES[name].format(_placeholder(name))
-    if name == "reference":
-        named = (
-            sql.SQL(" AND b.name = {}").format(_placeholder("reference_name"))
-            if "reference_name" in given
-            else sql.SQL("")
-        )
-        return _KNOWN_AS.format(_placeholder(name), named, _stretch("b", given))
-    return sql.SQL(" AND l.{} = {}").format(sql.Identifier(name), _placeholder(name))
+def _stretch(given: Mapping[str, Any]) -> sql.Composed:
+    return _NO_SQL.join(bound.format(_placeholder(name)) for name, bound in _STRETCH.items() if name in given)
 
 
 def _placeholder(name: str) -> sql.Placeholder:
@@ -193,17 +187,22 @@ _BESIDE = {
     "address_hash": ("notification_log_address", "address_hash"),
     "status": ("notification_log_status", "status"),
     "provider_message_id": ("notification_log_reference", "reference"),
+    "reference": ("notification_log_business_reference", "value"),
 }
-# By a value alone one may be known under two names, and is found once.
-_KNOWN_AS = sql.SQL(
-    " AND l.notification IN (SELECT b.notification FROM views.notification_log_business_reference b"
-    " WHERE b.value = {}{}{})"
-)
-# Which stretch of ids: said of each table, for the planner takes no such thing from one to another.
+_PAGE = sql.SQL("""
+SELECT {columns} FROM (
+    SELECT notification FROM {ids} ORDER BY notification DESC LIMIT {limit}
+) AS page JOIN views.notification_log l USING (notification) ORDER BY notification DESC
+""")
+_IDS = sql.SQL("(SELECT {once}notification FROM views.{table} WHERE {column} = {value}{named}{stretch}) AS {alias}")
+_AT = sql.SQL("(SELECT notification FROM views.notification_log WHERE true{}{}) AS at")
+_NAMED = sql.SQL(" AND name = {}")
+_NO_SQL = sql.SQL("")
+# Which stretch of ids: said of each filter's, for the planner takes no such thing from one to another.
 _STRETCH = {
-    "before": sql.SQL(" AND {}.notification < {}"),
-    "since_id": sql.SQL(" AND {}.notification >= {}"),
-    "until_id": sql.SQL(" AND {}.notification <= {}"),
+    "before": sql.SQL(" AND notification < {}"),
+    "since_id": sql.SQL(" AND notification >= {}"),
+    "until_id": sql.SQL(" AND notification <= {}"),
 }
-_NO_COLUMN = frozenset({"limit", "reference_name"})
-_TIMES = {"since": sql.SQL(" AND l.created_at >= {}"), "until": sql.SQL(" AND l.created_at < {}")}
+_TIMES = {"since": sql.SQL(" AND created_at >= {}"), "until": sql.SQL(" AND created_at < {}")}
+_NO_CONDITION = frozenset({"limit", "reference_name", *_STRETCH, *_TIMES})
