@@ -1,6 +1,17 @@
 """Every route of the console."""
 
-from api.console import acting, assets, live, notification, recipients, search, sign_in, statistics, suppressions
+from api.console import (
+    acting,
+    assets,
+    live,
+    notification,
+    recipients,
+    search,
+    sign_in,
+    statistics,
+    suppressions,
+    templates,
+)
 
 ROUTES = (
     assets.get_asset,
@@ -22,6 +33,11 @@ ROUTES = (
     suppressions.post_suppression,
     suppressions.get_suppression,
     suppressions.post_release,
+    templates.get_templates,
+    templates.get_template,
+    templates.get_diff,
+    templates.get_preview,
+    templates.get_preview_frame,
     live.get_live,
     live.get_live_facts,
     statistics.get_statistics,

@@ -14,7 +14,11 @@ from tests.support.chromium import barriers
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 # Asked for by pages, and no pages themselves.
-PARTS: set[str] = {"/console/static/{name:str}", "/console/live/facts"}
+PARTS: set[str] = {
+    "/console/static/{name:str}",
+    "/console/live/facts",
+    "/console/templates/{name:str}/preview/frame",
+}
 # A phone held upright, or a desktop page at 400 % (WCAG 2.2, 1.4.10).
 NARROW: ViewportSize = {"width": 320, "height": 640}
 WIDE: ViewportSize = {"width": 1280, "height": 900}
