@@ -59,6 +59,7 @@ _TAKEN = (
     schemas.Moment,
     schemas.Trying,
     schemas.AsOf,
+    schemas.StoryFilters,
     schemas.LetterFilters,
     schemas.FeedRange,
     schemas.Why,

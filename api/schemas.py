@@ -267,6 +267,14 @@ class AsOf(Struct, kw_only=True):
     at: Annotated[datetime, Meta(description="Only what was recorded by this time.")] | None = None
 
 
+class StoryFilters(AsOf, kw_only=True):
+    """As of when, and whether what was sent to the person is told, too."""
+
+    include: Annotated[Literal["notifications"], Meta(description="Absent = only what is known of them.")] | None = None
+    cursor: Annotated[str, Meta(description="That of the page of notifications before.")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=200, description="So many notifications a page.")] = 50
+
+
 class LetterFilters(Struct, kw_only=True):
     """Which refused messages."""
 

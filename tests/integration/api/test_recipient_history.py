@@ -7,10 +7,14 @@ import psycopg
 import pytest
 
 from ledger.decision import Decision
+from ledger.follower import Follower, prepare
 from ledger.ledger import Ledger
 from ledger.notification import Origin
 from ledger.recipient import Erased, Recipient
+from ledger.store import connect
+from projections.notification_log import NotificationLog
 from tests.integration.api.conftest import Service
+from tests.integration.api.deliveries import message, posted
 from tests.integration.api.test_recipients import ADA, CONTACT, READ, READS, registered, told
 from tests.support.postgres import Database
 
@@ -24,6 +28,13 @@ async def history(service: Service, headers: dict[str, str] | None = None, **par
     assert reply.status_code == 200, reply.text
     shown: dict[str, Any] = reply.json()
     return shown
+
+
+async def listing(service: Service, database: Database) -> None:
+    """Bring notification_log up to date."""
+    async with await connect(database.url, options="-c search_path=views") as connection:
+        await prepare(connection, NotificationLog())
+        await Follower(database.url, NotificationLog(), service.signals).catch_up(connection)
 
 
 def topics(facts: list[dict[str, Any]]) -> list[str]:
@@ -149,3 +160,38 @@ async def test_a_moment_that_is_none_is_refused(service: Service, query: str):
     await told(service)
     for path in (ADA, HISTORY, f"{ADA}/preferences"):
         assert (await service.client.get(f"{path}?{query}")).status_code == 400
+
+
+async def test_what_was_sent_to_a_person_is_told_in_pages_by_their_id_and_by_the_addresses_that_they_have(
+    service: Service, database: Database
+):
+    theirs = [await posted(service.client, message(userId="ada", emailAddress="old@example.com")) for _ in range(2)]
+    before = (await told(service, email="ada@example.com"))["changed_at"]
+    by_address = await posted(service.client, message(userId="u-77", emailAddress="Ada@Example.com"))
+    await posted(service.client, message(userId="u-78", emailAddress="eva@example.com"))
+    await listing(service, database)
+    first = await history(service, include="notifications", limit="2")
+    shown = await history(service, include="notifications", limit="2", cursor=first["cursor"])
+    assert [one["id"] for one in first["notifications"] + shown["notifications"]] == [
+        str(stream) for stream in (by_address, *reversed(theirs))
+    ]
+    assert shown["cursor"] is None
+    then = await history(service, include="notifications", at=before)
+    assert [one["id"] for one in then["notifications"]] == [str(stream) for stream in reversed(theirs)]
+    assert shown["notifications"][0]["recipient"]["address"] == "o…@e…"
+    assert (await history(service))["notifications"] is None
+
+
+async def test_who_is_only_known_by_what_they_were_sent_is_no_stranger(service: Service, database: Database):
+    stream = await posted(service.client, message("OrderShippedEvent", userId="ada"))
+    await listing(service, database)
+    assert (await service.client.get(HISTORY)).status_code == 404
+    shown = await history(service, include="notifications")
+    assert (shown["facts"], [one["id"] for one in shown["notifications"]]) == ([], [str(stream)])
+    for query, fault in (
+        ("limit=5", "limit"),
+        ("include=everything", "include"),
+        ("include=notifications&cursor=x", "cursor"),
+    ):
+        reply = await service.client.get(f"{HISTORY}?{query}")
+        assert (reply.status_code, [one["path"] for one in reply.json()["faults"]]) == (400, [fault])
