@@ -13,7 +13,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
+<<<<<<< HEAD
 from bench import appending, archiving, asking, channels, deciding, delivering, drills, finding, sending, table
+=======
+from bench import appending, archiving, asking, channels, deciding, delivering, drills, rebuilding, sending, table
+>>>>>>> 7d08c73 (make bench has a row for lists that are made anew beside what is sent)
 from bench.lab import Lab
 from bench.processes import MeasurementError
 from bench.service import service
@@ -45,7 +49,11 @@ NAMES = (
     *ASKING,
     *DRILLS,
     ARCHIVE,
+<<<<<<< HEAD
     *finding.NAMES,
+=======
+    rebuilding.NAME,
+>>>>>>> 7d08c73 (make bench has a row for lists that are made anew beside what is sent)
     "worker_rss",
 )
 
@@ -112,6 +120,9 @@ def _drilled(lab: Lab, wanted: Collection[str]) -> Iterator[Row]:
     if ARCHIVE in wanted:
         with service(lab) as under_measurement:
             yield from archiving.measure(lab, under_measurement)
+    if rebuilding.NAME in wanted:
+        with service(lab) as under_measurement:
+            yield from rebuilding.measure(lab, under_measurement)
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

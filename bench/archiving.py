@@ -63,7 +63,7 @@ def _beside(lab: Lab, service: Service, week: str, place: dict[str, str]) -> flo
 def _ask(service: Service, port: int, stream: UUID) -> None:
     url = f"http://127.0.0.1:{port}/v1/notifications/{stream}/history"
     answer = httpx.get(url, headers={"Authorization": f"Bearer {service.token}"})
-    if answer.status_code != httpx.codes.OK or len(answer.json()["facts"]) != len(_life()):
+    if answer.status_code != httpx.codes.OK or len(answer.json()["facts"]) != len(life()):
         raise MeasurementError(f"the history of an archived notification was answered by {answer.status_code}")
 
 
@@ -82,11 +82,11 @@ def _prepared(service: Service, monday: datetime, count: int) -> list[UUID]:
 
 
 async def _append(url: str, streams: list[UUID]) -> None:
-    life = _life()
+    facts_of_one = life()
     async with make_pool(url, size=2) as pool:
         store = Store(url, pool)
         for start in range(0, len(streams), AT_ONCE):
-            await store.append([_encoded(stream, life) for stream in streams[start : start + AT_ONCE]])
+            await store.append([_encoded(stream, facts_of_one) for stream in streams[start : start + AT_ONCE]])
         await store.aclose()
         await chain.extend(store)
 
@@ -95,7 +95,7 @@ def _encoded(stream: UUID, life: list[tuple[str, bytes]]) -> Encoded:
     return Encoded(facts=[(stream, version, *fact) for version, fact in enumerate(life, start=1)])
 
 
-def _life() -> list[tuple[str, bytes]]:
+def life() -> list[tuple[str, bytes]]:
     """Return the facts of a mail that was delivered, as they are stored."""
     now, attempt = datetime.now(UTC), uuid4()
     origin = n.Origin(now=now, cause="clock", by="bench")

@@ -23,7 +23,9 @@ TOPIC = "arn:aws:sns:eu-west-1:000000000000:bench"
 LAYOUT = os.environ.get("WORKERS") or "ingest+project deliver deliver"
 
 _HEAD = "SELECT coalesce(max(notification_id), 0) FROM ledger.stored_events"
-_FOLDED = "SELECT coalesce(min(position), 0) FROM ledger.follower"
+_FOLDED = """
+SELECT coalesce(min(position), 0) FROM ledger.follower WHERE name <> 'rebuild' AND right(name, 5) <> '_anew'
+"""
 _TOPICS = "SELECT topic, count(*) FROM ledger.stored_events WHERE notification_id > %s GROUP BY topic"
 # The first six bytes of a notification's id are the milliseconds of its request.
 _WAITING = """
