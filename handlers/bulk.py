@@ -172,6 +172,13 @@ class Bulk:
         await self._work.stop(action_id)
         return _progress(await self._read(action_id))
 
+    async def stop_open(self, *, by: str, reason: str, dry_run: bool = False) -> int:
+        """Stop all that go on, and say how many those are; `dry_run` = only say it."""
+        going = [one for one in await self._work.begun(limit=MOST) if one.ended_at is None and one.stopped_at is None]
+        for one in going if not dry_run else ():
+            await self.stop(one.id, by=by, reason=reason)
+        return len(going)
+
     async def progress(self, action_id: UUID) -> Progress:
         """Say how far it is. Raises NoSuchActionError, also where it was shown and not begun."""
         work = await self._read(action_id)

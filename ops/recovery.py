@@ -14,18 +14,20 @@ from ledger.recovery import Recovery
 from ledger.store import connect
 from ops.errors import OperationError
 from ops.settings import Settings
-from ops.wiring import parts
+from ops.wiring import bulk_of, parts
 
 
 class Report(msgspec.Struct, frozen=True):
     """What was done, or would be; `readers` were ahead of the log and were set back.
 
-    `erased` were erased since the backup, and now again; None = nobody has said who.
+    `erased` were erased since the backup, and now again; None = nobody has said who. `bulk_actions` went on then, and
+    were stopped: nothing tells what they have sent since.
     """
 
     done: Recovered
     readers: list[str]
     erased: int | None
+    bulk_actions: int
 
     def lines(self) -> list[str]:
         """Say it for a terminal."""
@@ -33,6 +35,7 @@ class Report(msgspec.Struct, frozen=True):
         return [
             f"erased since the backup: {unknown if self.erased is None else f'{self.erased} people, and now again'}",
             *self.done.lines(),
+            *([f"actions on many, stopped: {self.bulk_actions}"] if self.bulk_actions else []),
             *(f"reader set back, its view must be made anew: {name}" for name in self.readers),
         ]
 
@@ -53,12 +56,13 @@ async def recover(
         if given.settings.archive_url:
             listed += await read_list(given.archive.shelf)
         erased = await erase_again(given.ledger, listed, since, dry_run=dry_run)
+        stopped = await bulk_of(given).stop_open(by="recover", reason="the database was restored", dry_run=dry_run)
         done = await Recover(given.ledger, begun, told=told, dry_run=dry_run).run()
     if not dry_run:
         async with await connect(settings.database_url) as connection:
             await recovery.end(connection, begun)
     is_known = erasures is not None or bool(settings.archive_url)
-    return Report(done, readers, len(erased) if is_known else None)
+    return Report(done, readers, len(erased) if is_known else None, stopped)
 
 
 def _read(file: Path) -> list[Erasure]:

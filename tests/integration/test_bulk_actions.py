@@ -166,6 +166,18 @@ async def test_somebody_can_stop_it_and_what_was_done_stays(bulk: Bulk, ledger: 
     assert told == ["bulk.begun", "bulk.stopped", "bulk.ended"]
 
 
+async def test_behind_a_restore_what_went_on_is_stopped_for_nothing_tells_what_it_has_sent_since(
+    bulk: Bulk, ledger: Ledger, application: Connection
+):
+    plan = await shown(bulk, Action.RESEND, await taken(ledger, 2))
+    await bulk.begin(plan.id, **WHY)
+    assert await bulk.stop_open(by="recover", reason="restored", dry_run=True) == 1
+    assert await bulk.stop_open(by="recover", reason="restored") == 1
+    assert await bulk.stop_open(by="recover", reason="restored") == 0
+    await bulk.run()
+    assert await value(application, RESENDS) == 0
+
+
 async def test_what_is_not_begun_in_an_hour_is_shown_again_and_after_a_day_it_is_forgotten(
     bulk: Bulk, ledger: Ledger, application: Connection
 ):
