@@ -43,13 +43,18 @@ def people_in(body: bytes, identity: Identity) -> list[UUID]:
 def texts_in(body: bytes, identity: Identity) -> list[UUID]:
     """Return what stands for each text of a body and each word of it: who knows one of them finds the body."""
     found: set[UUID] = set()
-    for _, said in _said(body):
-        for one in {said, *_BETWEEN_WORDS.split(said)}:
-            if 0 < len(word := one.strip()) <= LONGEST:
-                found.add(text(identity, word))
+    for word in _words(body):
+        if 0 < len(word) <= LONGEST:
+            found.add(text(identity, word))
         if len(found) >= MOST:
             break
-    return sorted(found)[:MOST]
+    return sorted(found)
+
+
+def _words(body: bytes) -> Iterator[str]:
+    for _, said in _said(body):
+        yield said.strip()
+        yield from _BETWEEN_WORDS.split(said)
 
 
 def text(identity: Identity, said: str) -> UUID:

@@ -6,20 +6,24 @@ import socket
 import threading
 from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import aio_pika
+import psycopg
 import pytest
 from structlog.testing import capture_logs
 
 from handlers import ingest
 from handlers.ingest import Ingest
+from ledger import queues
 from ops.settings import load
 from ops.wiring import parts
 from tests.acceptance.audit import taken_in
 from tests.acceptance.traffic import declared, publish, shipped
 from tests.acceptance.wires import through
+from tests.integration.ledger.parts import opened_store
 from tests.support.postgres import Database
 from tests.support.proxy import Proxy, Towards, forwarding
 from tests.support.rabbitmq import Broker
@@ -33,7 +37,8 @@ BEGINNING = pytest.mark.parametrize("method", [QUEUE_DECLARE, BASIC_CONSUME], id
 @asynccontextmanager
 async def ingesting(database: Database, amqp_url: str) -> AsyncIterator[asyncio.Task[None]]:
     async with parts(load({**SHARED, "DATABASE_URL": database.url}, dotenv=None)) as given:
-        role = Ingest(amqp_url, given.take_in, given.set_aside, given.ledger.clock, given.metrics)
+        tell = partial(queues.seen, given.ledger.store)
+        role = Ingest(amqp_url, given.take_in, given.set_aside, given.ledger.clock, given.metrics, tell=tell)
         task = asyncio.create_task(role.run())
         try:
             yield task
@@ -49,6 +54,11 @@ async def before(broker: Broker) -> AsyncIterator[Proxy]:
     address = urlsplit(broker.url)
     async with forwarding(address.hostname or "", address.port or 0) as proxy:
         yield proxy
+
+
+def counted(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM ledger.queue").fetchall()}
 
 
 def interruptions(logs: Sequence[MutableMapping[str, Any]]) -> list[str]:
@@ -75,6 +85,10 @@ async def test_a_queue_that_is_no_quorum_queue_is_named_and_when_it_is_gone_inge
                 # It insists until the exchange is there.
                 await publish(broker.url, shipped(1))
                 await reached(lambda: taken_in(database.url), 1, "a message")
+                async with opened_store(database.url) as store:
+                    # Who has no broker reads here what waits in it.
+                    await until(lambda: counted(database.url) == {ingest.URGENT, ingest.NORMAL, ingest.DEAD}, "a count")
+                    assert all(queue.waiting in {0, 1} for queue in await queues.waiting(store))
     said = next(line for line in logs if line["event"] == "ingest_interrupted")
     assert said["error"] == "ChannelPreconditionFailed"
     assert "inequivalent arg" in said["reason"]

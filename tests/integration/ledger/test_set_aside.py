@@ -7,11 +7,12 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from ledger import conflicts
 from ledger.decision import Reference
 from ledger.set_aside import HIDDEN, Refusal, SetAside
 from ledger.store import Encoded, Store
 from ledger.values import Report, ReportKind
-from tests.integration.ledger.parts import Connection, new_id, now, rows, set_aside_in, value
+from tests.integration.ledger.parts import IDENTITY, Connection, new_id, now, rows, set_aside_in, value
 
 ONE_DATABASE = True
 
@@ -263,6 +264,19 @@ async def test_a_report_that_matches_nothing_is_tried_for_seven_days(set_aside: 
         await application.execute(query, (age, report.key))
     await set_aside.purge()
     assert await rows(application, "SELECT key FROM ledger.unmatched_report") == [("young",)]
+
+
+async def test_i03_a_conflict_is_known_by_its_message_for_as_long_as_the_intake_knows_its_key(
+    store: Store, set_aside: SetAside, application: Connection
+):
+    kept, gone = (IDENTITY.intake_key("message", source, "m-1") for source in ("orders", "payments"))
+    await store.append([Encoded(intake=(kept, bytes(32)))])
+    for key in (kept, gone, kept):
+        await conflicts.name(store, IDENTITY, "m-1", key)
+    assert await conflicts.named(store, IDENTITY, ["m-1", "m-2"]) == {kept, gone}
+    assert await conflicts.named(store, IDENTITY, ["m-2"]) == set()
+    await set_aside.purge()
+    assert await conflicts.named(store, IDENTITY, ["m-1"]) == {kept}
 
 
 async def test_a_weeks_key_is_destroyed_once_nothing_sealed_under_it_is_kept(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.keys import Identity
-from ledger.mentions import MOST, people_in
+from ledger.mentions import LONGEST, MOST, people_in, text, texts_in
 from ledger.recipient import nobody_named, stream_of
 
 IDENTITY = Identity(bytes(range(32)))
@@ -69,3 +69,27 @@ def test_no_body_names_so_many_that_they_could_not_be_kept():
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_any_bytes_are_looked_through(body: bytes):
     assert people_in(body, IDENTITY) == sorted(people_in(body, IDENTITY))
+
+
+@pytest.mark.parametrize("said", ["o-17", "17", "a b", "Müller & Söhne", "ada", "x" * LONGEST])
+@pytest.mark.parametrize("form", ['{"payload": [{"said": %s}]}', '{"said": %s, ', "said: %s"])
+def test_a_body_is_found_by_each_text_and_each_word_of_it(said: str, form: str):
+    is_json = form.endswith("}")
+    body = (form % json.dumps(said, ensure_ascii=False)).encode()
+    found = texts_in(body, IDENTITY)
+    for word in {said, *said.split()} if is_json else said.split():
+        assert text(IDENTITY, word) in found
+    assert text(IDENTITY, "o-1") not in found
+
+
+def test_a_body_is_found_by_a_number_of_json_too():
+    assert text(IDENTITY, "4711") in texts_in(b'{"orderId": 4711, "is": true}', IDENTITY)
+
+
+@given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode))
+def test_the_texts_of_any_bytes_are_counted_and_kept_within_bounds(body: bytes):
+    assert len(texts_in(body, IDENTITY)) <= MOST
+
+
+def test_a_body_of_many_words_is_found_by_so_many_of_them():
+    assert len(texts_in(" ".join(map(str, range(2 * MOST))).encode(), IDENTITY)) == MOST
