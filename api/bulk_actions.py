@@ -69,7 +69,7 @@ async def post_bulk_action(request: Call) -> Response[Progress] | Response[Plan]
     services, by = services_of(request), f"api:{request.user.subject}"
     asked = _read(services, await request.body())
     if isinstance(asked, _Asked):
-        return Response(await _plan(services, asked, by=by), status_code=200)
+        return Response(await planned(services, asked.action, asked.filters, by=by), status_code=200)
     try:
         return Response(await services.bulk.begin(asked.plan, by=by, reason=asked.reason), status_code=202)
     except NoSuchActionError:
@@ -143,10 +143,11 @@ def told_of(filters: Filters) -> dict[str, str]:
     return {name: str(value) for name, value in given.items() if value}
 
 
-async def _plan(services: Services, asked: _Asked, *, by: str) -> Plan:
-    found = await found_by(services.ledger.store, asked.filters)
+async def planned(services: Services, action: Action, filters: Filters, *, by: str) -> Plan:
+    """Say what would be done to what a search finds; nothing is. Raises ProblemError where that is too much."""
+    found = await found_by(services.ledger.store, filters)
     try:
-        return await services.bulk.show(asked.action, found, told_of(asked.filters), by=by)
+        return await services.bulk.show(action, found, told_of(filters), by=by)
     except TooManyError as exc:
         raise malformed(Fault("filters", str(exc))) from None
 

@@ -30,6 +30,7 @@ class Link(msgspec.Struct, frozen=True):
 NAVIGATION = (
     Link("/console", "Search"),
     Link("/console/suppressions", "Suppression list"),
+    Link("/console/bulk", "Many at once", Scope.ACT),
     Link("/console/templates", "Templates"),
     Link("/console/statistics", "Statistics"),
     Link("/console/live", "Live"),

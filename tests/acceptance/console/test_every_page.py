@@ -17,6 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 PARTS: set[str] = {
     "/console/static/{name:str}",
     "/console/live/facts",
+    "/console/bulk/{action_id:uuid}",
     "/console/templates/{name:str}/preview/frame",
 }
 # A phone held upright, or a desktop page at 400 % (WCAG 2.2, 1.4.10).
