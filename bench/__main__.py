@@ -13,11 +13,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-<<<<<<< HEAD
-from bench import appending, archiving, asking, channels, deciding, delivering, drills, finding, sending, table
-=======
-from bench import appending, archiving, asking, channels, deciding, delivering, drills, rebuilding, sending, table
->>>>>>> 7d08c73 (make bench has a row for lists that are made anew beside what is sent)
+from bench import (
+    appending,
+    archiving,
+    asking,
+    channels,
+    deciding,
+    delivering,
+    drills,
+    finding,
+    rebuilding,
+    sending,
+    table,
+)
 from bench.lab import Lab
 from bench.processes import MeasurementError
 from bench.service import service
@@ -49,11 +57,8 @@ NAMES = (
     *ASKING,
     *DRILLS,
     ARCHIVE,
-<<<<<<< HEAD
     *finding.NAMES,
-=======
     rebuilding.NAME,
->>>>>>> 7d08c73 (make bench has a row for lists that are made anew beside what is sent)
     "worker_rss",
 )
 
