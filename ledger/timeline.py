@@ -6,6 +6,8 @@ from typing import Any
 from ledger import notification as n
 from ledger.plain_words import moment, said
 
+# So much of a version tells it from the others; the whole of it stands beside the facts.
+_SHOWN = 12
 _BECAUSE = {
     "first": "The first try",
     "retry": "Another try",
@@ -39,7 +41,7 @@ def _deferred(fact: n.Deferred) -> str:
 
 def _rendered(fact: n.Rendered) -> str:
     others = f"; {', '.join(fact.passed_over)} would have been nearer, and is not there" if fact.passed_over else ""
-    return f"The words were made: template {fact.template}, version {fact.template_version}, in {fact.locale}{others}."
+    return f"The words were made: template {fact.template}, version {fact.template_version[:_SHOWN]}, in {fact.locale}{others}."
 
 
 def _started(fact: n.AttemptStarted) -> str:

@@ -92,6 +92,8 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # The pages are part of the release: nobody changes them under a running process.
+        auto_reload=False,
     )
     environment.globals["asset"] = url_of
     environment.filters |= {"moment": moment, "plural": plural, "listed": listed}

@@ -32,6 +32,7 @@ class Sandbox:
         assert said["inbox"] == f"{self.inbox}/inbox"
         assert said["sms"] == f"{self.sms_inbox}/inbox"
         assert said["phones"] == f"http://127.0.0.1:{self.port + 5}/inbox"
+        assert said["console"] == f"http://127.0.0.1:{self.port}/console/"
 
     @property
     def inbox(self) -> str:
