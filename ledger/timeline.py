@@ -41,7 +41,8 @@ def _deferred(fact: n.Deferred) -> str:
 
 def _rendered(fact: n.Rendered) -> str:
     others = f"; {', '.join(fact.passed_over)} would have been nearer, and is not there" if fact.passed_over else ""
-    return f"The words were made: template {fact.template}, version {fact.template_version[:_SHOWN]}, in {fact.locale}{others}."
+    version = fact.template_version[:_SHOWN]
+    return f"The words were made: template {fact.template}, version {version}, in {fact.locale}{others}."
 
 
 def _started(fact: n.AttemptStarted) -> str:
