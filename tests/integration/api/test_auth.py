@@ -25,6 +25,7 @@ async def status(service: Service, bearer: str) -> httpx.Response:
 def filled(path: str) -> str:
     return (
         path.replace("{notification_id}", str(uuid4()))
+        .replace("{action_id}", str(uuid4()))
         .replace("{pause_id}", str(uuid4()))
         .replace("{suppression_id}", str(uuid4()))
         .replace("{key}", "00" * 32)
