@@ -121,23 +121,25 @@ async def test_two_processes_that_both_believe_to_hold_the_lease_do_each_once(
     assert await value(application, RESENDS) == 60
 
 
-@pytest.mark.parametrize("action", [Action.CANCEL, Action.RELEASE])
+TOLD = {Action.CANCEL: "cancelled", Action.RELEASE: "released", Action.RESEND: "sent_again"}
+
+
+@pytest.mark.parametrize("action", Action)
 async def test_what_a_process_did_before_it_died_is_counted_as_done_by_the_next(
     bulk: Bulk, ledger: Ledger, application: Connection, action: Action
 ):
-    streams = [await in_doubt(ledger, doubt=DoubtPolicy.HOLD) for _ in range(3)]
+    held = [await in_doubt(ledger, doubt=DoubtPolicy.HOLD) for _ in range(3)]
+    streams = await taken(ledger, 3) if action is Action.RESEND else held
     plan = await shown(bulk, action, streams)
     await bulk.begin(plan.id, **WHY)
     await bulk.run()
-    await application.execute(
-        "UPDATE ledger.bulk_action SET handled = 0, ended_at = NULL, notifications = %s", (streams,)
-    )
+    await application.execute(FORGOTTEN, (streams,))
     await bulk.run()
     ended = await bulk.progress(plan.id)
     assert (ended.done, ended.refused) == (3, {})
-    told = "notification.cancelled" if action is Action.CANCEL else "notification.released"
     for stream in streams:
-        assert [topic for topic, *_ in await facts(ledger, stream)].count(told) == 1
+        topics = [topic for topic, *_ in await facts(ledger, stream)]
+        assert topics.count(f"notification.{TOLD[action]}") == 1
 
 
 async def test_the_dry_run_tells_what_rules_would_keep_from_being_sent_and_who_was_erased(bulk: Bulk, ledger: Ledger):

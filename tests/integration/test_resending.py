@@ -1,6 +1,7 @@
 """Resends against what happens at the same moment: one for each command, and none for whom it must not reach."""
 
 import asyncio
+import os
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -9,17 +10,23 @@ import pytest
 from handlers.by_hand import NoSuchNotificationError, TooLateError, cancel
 from handlers.erasures import erase_user
 from handlers.resending import NotAgainError, OtherReasonError, Resent, resend, resend_of_bulk
+from handlers.suppressions import list_by_hand
 from ledger.archive import Archive
 from ledger.ledger import Ledger
 from ledger.notification import WhyNot
 from ledger.store import Store
-from ledger.values import Channel, Lane
+from ledger.suppression import Grounds, Reason
+from ledger.values import Channel, Lane, Personal
 from providers.directory import Directory
+from providers.fakes.ses import FakeSes
 from tests.integration.api.deliveries import sent
 from tests.integration.ledger.parts import begun, new_id, running_ledger
+from tests.integration.test_pauses import deliverer, handle, read
 from tests.support.postgres import Database
+from tests.support.races import Race
 
 AT_ONCE = 20
+RACES = int(os.environ.get("TEST_RACES", "50")) // 2
 
 
 @pytest.fixture
@@ -115,23 +122,45 @@ async def test_a_cancel_and_a_resend_at_the_same_moment_agree_on_who_was_first(
                 assert len(await resends(ledger, stream)) == 1
 
 
-async def test_i19_what_was_said_to_somebody_who_was_erased_is_not_sent_again(
-    ledger: Ledger, archive: Archive, database: Database
-):
-    stream, raced = await taken(ledger), await taken(ledger)
-    async with running_ledger(database.url) as another:
-        _, made = await asyncio.gather(
-            erase_user(another, "u-1", (), by="api:chief", reason="asked for"),
-            resend(ledger, archive, raced, by="api:support", reason="a race"),
-            return_exceptions=True,
-        )
-    if isinstance(made, Resent):  # it came first, and is forgotten with the rest
-        again = await ledger.load(made.notification)
-        assert again is not None
-        assert again.is_erased
+async def test_i19_what_was_said_to_somebody_who_was_erased_is_not_sent_again(ledger: Ledger, archive: Archive):
+    stream = await taken(ledger)
+    await erase_user(ledger, "u-1", (), by="api:chief", reason="asked for")
     with pytest.raises(NotAgainError) as refused:
         await resend(ledger, archive, stream, by="api:support", reason="she has called")
     assert refused.value.why is WhyNot.ERASED
+
+
+async def test_i19_of_an_erasure_and_a_resend_at_the_same_moment_nothing_from_before_it_is_sent(
+    ledger: Ledger, archive: Archive, database: Database
+):
+    race = Race()
+    async with running_ledger(database.url) as another:
+
+        async def sent_again(stream: UUID) -> UUID | None:
+            try:
+                return (await resend(another, archive, stream, by="api:support", reason="a race")).notification
+            except NotAgainError:
+                return None
+
+        for number in range(RACES):
+            user = f"u-{number}"
+            stream = await taken(ledger, user_id=user, recipient=f"user:{user}")
+            made = await race.run(sent_again(stream), erase_user(ledger, user, (), by="api:chief", reason="a race"))
+            race.tell(one_was_first=made is not None)
+            again = await ledger.load(made) if made is not None else None
+            assert again is None or again.is_erased
+
+
+async def test_the_rules_are_asked_again_when_it_is_due(ledger: Ledger, archive: Archive, fake: FakeSes):
+    address = "listed@sandbox.example"
+    known = {"personal": Personal(address), "address_hash": ledger.identity.address_hash(address)}
+    stream = await taken(ledger, **known)
+    await list_by_hand(ledger, Channel.EMAIL, address, Grounds(reason=Reason.MANUAL, note="a test"), by="test")
+    made = await resend(ledger, archive, stream, by="api:support", reason="she has called")
+    async with deliverer(ledger, fake) as deliver:
+        await handle(deliver, await read(ledger, made.notification))
+    assert (await read(ledger, made.notification)).state.reason == "suppressed_address"
+    assert fake.requests == []
 
 
 async def test_what_never_was_and_what_is_on_its_way_is_refused(ledger: Ledger, archive: Archive):
