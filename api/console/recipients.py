@@ -79,20 +79,22 @@ async def post_reveal(request: Call, user_id: FromPath[str]) -> Response[str]:
 async def _told(request: Call, user: str, *, at: datetime | None, unmasked: bool) -> Told:
     services = services_of(request)
     known = await known_of(request, user, at=at)
-    if not known.version:
-        raise unknown_person()
-    told = await history_of(services, user, at=at, unmasked=unmasked)
+    told = await history_of(services, user, at=at, unmasked=unmasked) if known.version else None
     async with services.ledger.store.connection() as connection:
         latest = await search(connection, Filters(user_id=user, until=at), limit=_LATEST)
+    # Messages bring addresses of their own: many who are written to are known by nothing else.
+    if told is None and not latest.rows:
+        raise unknown_person()
     now = services.ledger.clock.now()
-    standing = [await services.ledger.suppression(listed.id) for listed in told.suppressions]
+    listed = told.suppressions if told is not None else ()
+    standing = [await services.ledger.suppression(one.id) for one in listed]
     return Told(
         user_id=user,
-        stream=told.id,
+        stream=known.stream,
         erased_at=known.erased_at,
         contact=recipients.shown(user, known, unmasked=unmasked) if known.changed_at is not None else None,
         allows=preferences.shown(user, known),
-        story=_story(told),
+        story=_story(told) if told is not None else [],
         listed=[suppressions.shown(one, now=now) for one in standing if one is not None],
         latest=latest.rows,
     )

@@ -35,6 +35,7 @@ async def ada(service: Service, database: Database) -> None:
     listed = {"channel": "email", "address": ADDRESS, "reason": "manual", "note": "asked on the phone"}
     assert (await service.client.post("/v1/suppressions", json=listed)).status_code == 201
     await posted(service.client, message(userId=USER, emailAddress=ADDRESS))
+    await posted(service.client, message(userId="written to, and never spoken of"))
     await bring_up_to_date(service, database, NotificationLog(), Suppressions())
 
 
@@ -85,6 +86,9 @@ async def test_a_person_is_shown_masked_and_as_they_were_and_unmasked_for_a_reas
     assert "Show addresses and names" not in browser.text
     assert (await browser.post(f"{PAGE}/reveal", reason="me too")).status_code == 403
     assert (await browser.get("/console/recipients/nobody")).status_code == 404
+    assert (await browser.get("/console/recipients/written%20to%2C%20and%20never%20spoken%20of")).status_code == 200
+    assert "Nobody has told how to reach this person." in browser.text
+    assert "/console/notifications/" in browser.page
 
 
 async def test_an_address_is_looked_up_listed_and_released_by_those_who_may(
