@@ -129,11 +129,9 @@ def _times(filters: Filters) -> dict[str, Any]:
 def _ids(name: str, given: Mapping[str, Any]) -> sql.Composed:
     """Return the ids that one filter leaves: a range of one index, in the order of the answer."""
     table, column = _BESIDE.get(name, ("notification_log", name))
-    named = (
-        _NAMED.format(_placeholder("reference_name")) if name == "reference" and "reference_name" in given else _NO_SQL
-    )
-    return _IDS.format(
-        once=sql.SQL("DISTINCT ") if name == "reference" and "reference_name" not in given else _NO_SQL,
+    form = _ONCE if name == "reference" and "reference_name" not in given else _IDS
+    named = _NAMED.format(_placeholder("reference_name")) if name == "reference" and form is _IDS else _NO_SQL
+    return form.format(
         table=sql.Identifier(table),
         column=sql.Identifier(column),
         value=_placeholder(name),
@@ -194,7 +192,11 @@ SELECT {columns} FROM (
     SELECT notification FROM {ids} ORDER BY notification DESC LIMIT {limit}
 ) AS page JOIN views.notification_log l USING (notification) ORDER BY notification DESC
 """)
-_IDS = sql.SQL("(SELECT {once}notification FROM views.{table} WHERE {column} = {value}{named}{stretch}) AS {alias}")
+_IDS = sql.SQL("(SELECT notification FROM views.{table} WHERE {column} = {value}{named}{stretch}) AS {alias}")
+# By a value alone one may be known under two names. The order lets it stop where the page is full.
+_ONCE = sql.SQL("""(
+    SELECT DISTINCT notification FROM views.{table} WHERE {column} = {value}{stretch} ORDER BY notification DESC
+) AS {alias}""")
 _AT = sql.SQL("(SELECT notification FROM views.notification_log WHERE true{}{}) AS at")
 _NAMED = sql.SQL(" AND name = {}")
 _NO_SQL = sql.SQL("")

@@ -28,6 +28,7 @@ def filled(path: str) -> str:
         .replace("{action_id}", str(uuid4()))
         .replace("{name}", "welcome")
         .replace("{pause_id}", str(uuid4()))
+        .replace("{action_id}", str(uuid4()))
         .replace("{suppression_id}", str(uuid4()))
         .replace("{key}", "00" * 32)
         .replace("{message_type}", "OrderShippedEvent")

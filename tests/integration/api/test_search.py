@@ -69,6 +69,22 @@ async def test_notifications_are_found_by_each_filter(listed: Service):
     assert await found(listed, type="welcome", status="bounced") == []
 
 
+async def test_notifications_are_found_by_what_the_business_knows_them_by_and_by_the_version_of_their_words(
+    listed: Service,
+):
+    mine = str(await posted(listed.client, message("OrderShippedEvent", orderId="o-17")))
+    other = str(await posted(listed.client, message("OrderShippedEvent", orderId="o-170")))
+    welcome = str(await posted(listed.client))
+    await up_to_date(listed)
+    assert await found(listed, reference="o-17") == [mine]
+    assert await found(listed, reference="o-17", reference_name="order") == [mine]
+    assert await found(listed, reference="o-17", reference_name="invoice") == []
+    assert await found(listed, reference="o-17", status="delivered") == []
+    version = (await listed.client.get(f"/v1/notifications/{mine}")).json()["template_version"]
+    assert await found(listed, template_version=version) == [other, mine]
+    assert welcome in await found(listed)
+
+
 async def test_notifications_are_found_by_an_address_in_any_spelling(listed: Service):
     stream = str(await posted(listed.client))
     await posted(listed.client, message(emailAddress="eva@example.com"))
@@ -130,6 +146,7 @@ NO_FILTERS: list[tuple[dict[str, str], set[str]]] = [
     ({"user_id": "a\0b", "to": "2026-01-01"}, {"user_id", "to"}),
     ({"user_id": ""}, {"user_id"}),
     ({"state": "delivered"}, {"state"}),
+    ({"reference_name": "order"}, {"reference_name"}),
 ]
 
 
