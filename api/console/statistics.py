@@ -1,6 +1,6 @@
 """/console/statistics: how many were delivered, how fast, and why the others were not, as charts with their numbers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -18,6 +18,7 @@ from api.console.rendering import page
 from api.parameters import Parameters
 from api.services import Call, services_of
 from ledger.values import Category, Channel
+from projections import costs
 from projections.delivery_statistics import Asked, Bucket, By, TooManyBucketsError, statistics
 
 LONGEST: Final = timedelta(days=400)
@@ -80,6 +81,7 @@ async def get_statistics(request: Call) -> Response[str]:
             return await statistics(connection, Asked(since=within.since, until=within.until, by=by, only=only))
 
         over_time, whole = await counted(within.by), await counted()
+        spent = await _spent(connection, within, only)
         try:
             by_reason = await counted(By.STATUS, By.REASON)
         except TooManyBucketsError:
@@ -95,9 +97,23 @@ async def get_statistics(request: Call) -> Response[str]:
         only={str(name): only.get(name, "") for name in _ONLY},
         texts=[str(name) for name in _TEXTS],
         funnel=_funnel(whole),
-        measured=whole[0] if whole else None,
+        spent=spent,
         drawn=_charts(over_time, by_reason, within),
     )
+
+
+async def _spent(connection: Any, within: Range, only: Mapping[By, str]) -> list[costs.Sum] | None:
+    """Return what the attempts of these days cost; None where that is not counted by what is asked for."""
+    known = {name: value for name, value in only.items() if name.value in {str(each) for each in costs.By}}
+    if len(known) < len(only):
+        return None
+    asked = costs.Asked(
+        since=within.since.replace(hour=0),
+        until=within.until,
+        by=(costs.By.CHANNEL, costs.By.PROVIDER),
+        only={costs.By(name): value for name, value in known.items()},
+    )
+    return await costs.costs(connection, asked)
 
 
 def _only(asked: Parameters) -> dict[By, str]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from projections.costs import Costs
 from projections.delivery_statistics import DeliveryStatistics
 from tests.integration.api.conftest import Service
 from tests.integration.api.console.browser import Browser
@@ -15,7 +16,7 @@ async def counted(service: Service, database: Database) -> None:
     """Two notifications, one of which has left, are counted."""
     await sent(service.ledger, await posted(service.client))
     await posted(service.client)
-    await bring_up_to_date(service, database, DeliveryStatistics())
+    await bring_up_to_date(service, database, DeliveryStatistics(), Costs())
 
 
 async def test_what_became_of_notifications_is_drawn_and_told_in_numbers(browser: Browser, counted: None):
@@ -24,6 +25,7 @@ async def test_what_became_of_notifications_is_drawn_and_told_in_numbers(browser
     await browser.get("/console/statistics?last=day&channel=email&type=&from=&to=")
 
     assert "Asked for 2 100.0 % Tried 1 50.0 % Taken by a provider 1 50.0 %" in browser.text
+    assert "email ses 1 0 no estimate" in browser.text
     assert browser.page.count('role="img"') == 4
     assert " style=" not in browser.page
     assert "The numbers of “Notifications by outcome”" in browser.text
