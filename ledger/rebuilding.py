@@ -34,7 +34,8 @@ _NOBODY_REBUILDS = "SELECT pg_try_advisory_xact_lock(hashtext('notification-ledg
 # A reader that reads nothing keeps every week in the database while there is a rebuild: what is filled at the beginning
 # must not be archived before the end.
 _KEEP_WEEKS = "INSERT INTO ledger.follower (name, version) VALUES ('rebuild', 0)"
-_LET_GO = "DELETE FROM ledger.follower WHERE name = 'rebuild'"
+# Whoever drops a week holds this until it is dropped, and has looked at the readers before.
+_NO_WEEK_GOES = "SELECT pg_advisory_xact_lock(hashtext('ledger.append'))"
 _LEFT_BEHIND = """
 SELECT n.nspname, c.relname, c.relkind = 'v' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname IN ('views_anew', 'views_gone') AND c.relkind IN ('r', 'v') ORDER BY c.relkind DESC, 1, 2
@@ -84,6 +85,8 @@ _LEAVE_PLACE = "DELETE FROM ledger.follower WHERE name = %(anew)b AND version = 
 _UNPARK_ALL = "DELETE FROM ledger.parked WHERE name = %(name)b AND version = %(version)b"
 _PARK_ALL = "UPDATE ledger.parked SET name = %(name)b WHERE name = %(anew)b AND version = %(version)b"
 _LOCK_WAIT = "SELECT set_config('lock_timeout', %b, true)"
+# A process that freezes while it holds the tables must not keep readers waiting.
+_NO_FREEZE = "SELECT set_config('idle_in_transaction_session_timeout', '5s', true)"
 
 BATCH = 5_000
 _PAGE = 4_000
@@ -92,9 +95,8 @@ _PAGE = 4_000
 _PATIENCE = (*["200ms"] * 10, "2s")
 _FENCE_PATIENCE = "5s"
 _PAUSE = 0.5
-# A process that freezes while it holds the tables must not keep readers waiting.
 _SESSION = (
-    f"-c search_path={ANEW} -c statement_timeout=60min -c lock_timeout=5s -c idle_in_transaction_session_timeout=10s "
+    f"-c search_path={ANEW} -c statement_timeout=60min -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s "
     "-c synchronous_commit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off "
     "-c maintenance_work_mem=256MB"
 )
@@ -209,6 +211,7 @@ async def _begin(connection: AsyncConnection[Any], view: View) -> None:
         raise RebuildingError("another rebuild, or `verify`, is under way: one at a time")
     await clear(connection)
     await connection.execute(_KEEP_WEEKS)
+    await connection.execute(_NO_WEEK_GOES)
     await prepare(connection, view)
     await prepare(connection, Anew(view), schema=ANEW)
     if not await tables_in(connection, ANEW):
@@ -279,14 +282,17 @@ async def _streams(url: str, head: int) -> AsyncIterator[list[list[_Row]]]:
     begun: list[_Row] = []
     async with await connect(url) as connection:
         reading = asyncio.create_task(_page(connection, (UUID(int=0), 0), head))
-        while rows := await reading:
-            reading = asyncio.create_task(_page(connection, rows[-1][:2], head))
-            # The question leaves now, not when all is folded.
-            await asyncio.sleep(0)
-            streams = [list(its) for _, its in groupby(chain(begun, rows), key=itemgetter(0))]
-            # The last one may go on.
-            begun = streams.pop()
-            yield streams
+        try:
+            while rows := await reading:
+                reading = asyncio.create_task(_page(connection, rows[-1][:2], head))
+                # The question leaves now, not when all is folded.
+                await asyncio.sleep(0)
+                streams = [list(its) for _, its in groupby(chain(begun, rows), key=itemgetter(0))]
+                # The last one may go on.
+                begun = streams.pop()
+                yield streams
+        finally:
+            reading.cancel()
     if begun:
         yield [begun]
 
@@ -356,6 +362,7 @@ async def _exchange(
     given = {"name": view.name, "anew": anew.name, "version": view.version}
     try:
         async with connection.transaction():
+            await connection.execute(_NO_FREEZE)
             await connection.execute(_LOCK_WAIT, (_FENCE_PATIENCE,))
             ((position,),) = await (await connection.execute(_FENCE, given, binary=True)).fetchall()
             await filling.catch_up(connection, upto=position)
