@@ -186,6 +186,15 @@ _BESIDE = (
            (VALUES ('to_provider', 40), ('to_recipient', 90)) AS m (measure, bucket)
     WHERE dispatched > 0 AND (measure = 'to_provider' OR delivered > 0) ON CONFLICT DO NOTHING
     """,
+    """
+    INSERT INTO views.costs_v1
+        (day, week, channel, provider, country, type, category, currency, attempts, not_taken, units, amount)
+    SELECT date_trunc('day', c.at, 'UTC') AS day, to_char(c.at AT TIME ZONE 'UTC', 'IYYY"w"IW'), channel, provider,
+           CASE channel WHEN 'sms' THEN 'GB' ELSE '' END, type, category, 'USD', sum(attempts),
+           count(*) FILTER (WHERE status = 'failed'), sum(attempts), 0.0001 * sum(attempts)
+    FROM copies c JOIN shapes s USING (shape) WHERE attempts > 0
+    GROUP BY 1, 2, channel, provider, type, category ON CONFLICT DO NOTHING
+    """,
 )
 
 
