@@ -170,7 +170,7 @@ async def test_an_installation_offers_no_token_and_a_sandbox_does_on_its_own_mac
 
 async def test_every_answer_of_the_console_says_what_may_run_and_that_nothing_is_kept(browser: Browser):
     await browser.sign_in(READ)
-    for path in ("/console", "/console/sign-in", "/console/nowhere", "/console/notifications/none"):
+    for path in ("/console", "/console/", "/console/sign-in", "/console/nowhere", "/console/notifications/none"):
         answer = await browser.get(path)
         assert answer.headers["content-security-policy"] == POLICY
         assert answer.headers["cache-control"] == "no-store"
