@@ -32,12 +32,12 @@ async def tell(client: httpx.AsyncClient) -> Told:
     by_channel = {each["channel"]: UUID(each["id"]) for each in made}
     mail, sms = by_channel["email"], by_channel["sms"]
     async with asyncio.timeout(SOON.total_seconds()):
-        await _listed_as(client, mail, "delivered")
-        await _listed_as(client, sms, "suppressed")
+        await listed_as(client, mail, "delivered")
+        await listed_as(client, sms, "suppressed")
     return Told(mail, sms, shipped["payload"]["userId"], UUID(listed["id"]))
 
 
-async def _listed_as(client: httpx.AsyncClient, notification: UUID, status: str) -> None:
+async def listed_as(client: httpx.AsyncClient, notification: UUID, status: str) -> None:
     """Wait until the lists show it: they come after the facts."""
     while True:
         found = (await client.get("/v1/notifications", params={"status": status})).json()["notifications"]
