@@ -168,7 +168,7 @@ async def _by_callers(database: Database, decisions: Sequence[Decision]) -> floa
     signals = Signals(database.url)
     async with _store(database) as store:
         ledger = Ledger(store, Keys(KeyEncryption([KEY_ENCRYPTION_KEY])), Identity(IDENTITY_KEY), signals)
-        signals.start(listen=False)
+        signals.start()
         await ledger.start()
         waiting = iter(decisions)
         began = time.perf_counter()

@@ -210,7 +210,7 @@ async def fill(database: Database, count: int) -> list[UUID]:
         store = Store(database.url, pool)
         stack.push_async_callback(store.aclose)
         signals = Signals(database.url)
-        signals.start(listen=False)
+        signals.start()
         stack.push_async_callback(signals.stop)
         ledger = Ledger(store, Keys(KeyEncryption([KEY_ENCRYPTION_KEY])), Identity(IDENTITY_KEY), signals)
         await ledger.start()

@@ -5,8 +5,9 @@ A signal only shortens a wait; nothing depends on it, every waiter also polls.
 
 import asyncio
 import contextlib
+import functools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import psycopg
@@ -21,6 +22,8 @@ _RECONNECT_AFTER = 1.0
 FACTS = "facts"
 AGENDA = "agenda"
 TEMPLATES = "templates"
+# Who reads the log reads it in batches: to be told of each commit costs more than it spares.
+_FACTS_EVERY = 0.05
 
 
 class Signals:
@@ -37,13 +40,15 @@ class Signals:
         self._shared: dict[str, dict[str, asyncio.Event]] = defaultdict(lambda: defaultdict(asyncio.Event))
         self._outgoing: set[str] = set()
         self._send = asyncio.Event()
+        self._facts_told_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self, *, listen: bool) -> None:
-        """Begin to send, and to listen when this process waits for anything."""
+    def start(self, *, listen: Collection[str] = ()) -> None:
+        """Begin to send, and listen for what is waited for here: `facts`, `templates`, `agenda` (of any channel)."""
         self._tasks.append(asyncio.create_task(self._keep(self._notify), name="signals-notify"))
         if listen:
-            self._tasks.append(asyncio.create_task(self._keep(self._listen), name="signals-listen"))
+            work = functools.partial(self._listen, channels=sorted(listen))
+            self._tasks.append(asyncio.create_task(self._keep(work), name="signals-listen"))
 
     async def stop(self) -> None:
         """End both."""
@@ -61,11 +66,17 @@ class Signals:
             event.set()
 
     def raise_(self, names: Iterable[str]) -> None:
-        """Wake this process now, and the others soon; many signals of one name become one."""
+        """Wake this process now, and the others soon; many signals of one name become one.
+
+        Others hear that the log has grown at most 20 times a second, unless they are told of something else as well.
+        """
         for name in names:
             self.wake(name)
             self._outgoing.add(name)
-        self._send.set()
+        if self._outgoing == {FACTS}:
+            asyncio.get_running_loop().call_at(self._facts_told_at + _FACTS_EVERY, self._send.set)
+        else:
+            self._send.set()
 
     async def wait(self, name: str, timeout: float, *, by: str = "") -> None:
         """Sleep until the signal or for `timeout` seconds; those who share a name say who they are."""
@@ -90,14 +101,15 @@ class Signals:
             await self._send.wait()
             self._send.clear()
             names, self._outgoing = self._outgoing, set()
+            if FACTS in names:
+                self._facts_told_at = asyncio.get_running_loop().time()
             calls = (sql.SQL("pg_notify({}, {})").format(*_channel(name)) for name in sorted(names))
             if names:
                 await connection.execute(sql.SQL("SELECT ") + sql.SQL(", ").join(calls), prepare=False)
 
-    async def _listen(self, connection: AsyncConnection[Any]) -> None:
-        await connection.execute("LISTEN facts")
-        await connection.execute("LISTEN templates")
-        await connection.execute("LISTEN agenda")
+    async def _listen(self, connection: AsyncConnection[Any], *, channels: Sequence[str]) -> None:
+        for channel in channels:
+            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         for name in {*self._events, *self._shared}:
             self.wake(name)
         async for notice in connection.notifies():

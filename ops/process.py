@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
+from ledger.signals import AGENDA, FACTS, TEMPLATES
 from ops.errors import OperationError
 from ops.expectations import check
 from ops.logs import configure
@@ -62,7 +63,7 @@ async def working(
     `offered` mints a token for whoever asks the console: in a sandbox.
     """
     order = [role for role in ("deliver", "project", "maintain", "ingest", "api") if role in roles]
-    async with parts(settings, listen=True, files=files) as given, contextlib.AsyncExitStack() as stack:
+    async with parts(settings, listen=_waits_for(roles), files=files) as given, contextlib.AsyncExitStack() as stack:
         async with given.ledger.store.connection() as connection:
             await check(connection, may_be_off=settings.allowed_off())
         running = Roles(given, failed, offered=offered)
@@ -73,6 +74,12 @@ async def working(
         await stack.enter_async_context(running.operations(order))
         _spare_the_collector()
         yield running
+
+
+def _waits_for(roles: Sequence[str]) -> set[str]:
+    """Name the signals that some roles wait for; all say things by the templates."""
+    waits = {"deliver": AGENDA, "project": FACTS}
+    return {TEMPLATES} | {waits[role] for role in roles if role in waits}
 
 
 def _spare_the_collector() -> None:

@@ -1,6 +1,6 @@
 """The composition root: builds, from the settings, the parts that every role is made of."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -68,11 +68,12 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def parts(
-    settings: Settings, *, listen: bool = False, files: Mapping[str, Path] | None = None
+    settings: Settings, *, listen: Collection[str] = (), files: Mapping[str, Path] | None = None
 ) -> AsyncIterator[Parts]:
     """Open the database and build the parts; what was queued is written before it closes again.
 
-    `files` are those that settings were read from; who wants them looked at again runs `reloading`.
+    `listen` names what this process waits for (ledger.signals.Signals.start). `files` are those that settings were read
+    from; who wants them looked at again runs `reloading`.
     """
     async with AsyncExitStack() as stack:
         registry = CollectorRegistry()

@@ -19,7 +19,7 @@ from ledger.errors import DraftMovedError, UnknownTopicError
 from ledger.ledger import Ledger
 from ledger.notification import Origin
 from ledger.policy import AllowList
-from ledger.signals import Signals
+from ledger.signals import TEMPLATES, Signals
 from ledger.store import Encoded
 from providers.fakes.ses import FakeSes
 from providers.guard import Gate, Route
@@ -187,8 +187,8 @@ async def test_the_words_of_a_release_are_kept_once_however_often_it_starts(
 async def test_another_process_learns_of_it_by_signal(database: Database, ledger: Ledger, wording: Wording):
     async with running_ledger(database.url) as other:
         elsewhere, signals = wording_of(other), Signals(database.url)
-        signals.start(listen=True)
-        ledger._signals.start(listen=False)
+        signals.start(listen=(TEMPLATES,))
+        ledger._signals.start()
         running = asyncio.create_task(elsewhere.run(signals))
         try:
             version = await publish(wording, "The first")

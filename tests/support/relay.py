@@ -12,6 +12,7 @@ import uvloop
 from handlers.publish import Publish
 from ledger.follower import Follower
 from ledger.mapping import Recorded
+from ledger.signals import FACTS
 from ops.logs import configure
 from ops.settings import load
 from ops.wiring import parts
@@ -32,7 +33,7 @@ class Dying(Publish):
 
 async def run() -> None:
     settings = load(dotenv=None)
-    async with parts(settings, listen=True) as given:
+    async with parts(settings, listen=(FACTS,)) as given:
         publish = Dying(settings.amqp_url, given.ledger.store, given.metrics)
         Follower(settings.database_url, publish, given.signals, batch=BATCH, lease=timedelta(seconds=2)).start()
         _log.info("ready")

@@ -20,6 +20,7 @@ from handlers.intake import Result, TakeIn
 from handlers.spending import Spending
 from handlers.worker import Worker
 from ledger.policy import AllowList
+from ledger.signals import AGENDA
 from ledger.unsubscribing import Links
 from ledger.values import Channel, Personal
 from ops.logs import configure
@@ -117,7 +118,7 @@ async def _delivering_on(
 
 async def run(arguments: argparse.Namespace) -> None:
     stopping = stop_on_signals()
-    async with parts(load(dotenv=None), listen=True) as given, AsyncExitStack() as stack:
+    async with parts(load(dotenv=None), listen=(AGENDA,)) as given, AsyncExitStack() as stack:
         if "deliver" in arguments.roles:
             durations = {"lease": arguments.lease, "deadline": arguments.deadline}
             await stack.enter_async_context(delivering(given, **durations, killer=arguments.killer))

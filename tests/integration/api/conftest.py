@@ -119,7 +119,7 @@ async def services(
         store = Store(database.url, pool)
         stack.push_async_callback(store.aclose)
         signals = Signals(database.url)
-        signals.start(listen=False)
+        signals.start()
         stack.push_async_callback(signals.stop)
         keys, identity = Keys(KeyEncryption([KEY_ENCRYPTION_KEY])), Identity(IDENTITY_KEY)
         ledger = Ledger(store, keys, identity, signals)

@@ -1,7 +1,8 @@
 """Wake-ups between processes: they shorten a wait, and nothing depends on them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -19,11 +20,11 @@ ONE_DATABASE = True
 EMAIL, SMS = f"{AGENDA}/email", f"{AGENDA}/sms"
 LONG = 600.0
 SOON = 60
-LISTENER = "datname = current_database() AND query = 'LISTEN agenda'"
+LISTENER = """datname = current_database() AND query = 'LISTEN "agenda"'"""
 
 
 @asynccontextmanager
-async def running(url: str, *, listen: bool) -> AsyncIterator[Signals]:
+async def running(url: str, *, listen: Collection[str] = ()) -> AsyncIterator[Signals]:
     signals = Signals(url)
     signals.start(listen=listen)
     try:
@@ -41,7 +42,7 @@ async def _listens(connection: Connection) -> None:
 
 
 async def test_who_waits_in_another_process_is_woken(database: Database, application: Connection):
-    async with running(database.url, listen=False) as sender, running(database.url, listen=True) as waiter:
+    async with running(database.url) as sender, running(database.url, listen=(AGENDA,)) as waiter:
         await _listens(application)
         waiting = asyncio.create_task(waiter.wait(EMAIL, LONG))
         await asyncio.sleep(0)
@@ -85,7 +86,7 @@ async def test_a_wait_ends_by_itself():
 
 
 async def test_many_signals_of_one_name_become_one(database: Database):
-    async with running(database.url, listen=False) as sender, await connect(database.url) as listener:
+    async with running(database.url) as sender, await connect(database.url) as listener:
         await listener.execute("LISTEN facts")
         await listener.execute("LISTEN agenda")
         for _ in range(1_000):
@@ -99,8 +100,8 @@ async def test_many_signals_of_one_name_become_one(database: Database):
 
 async def test_i13_a_listener_whose_connection_was_lost_listens_again(database: Database, application: Connection):
     async with (
-        running(database.url, listen=False) as sender,
-        running(database.url, listen=True) as waiter,
+        running(database.url) as sender,
+        running(database.url, listen=(AGENDA,)) as waiter,
         await AsyncConnection.connect(database.superuser_url, autocommit=True) as superuser,
     ):
         await _listens(application)
@@ -120,10 +121,23 @@ async def test_a_commit_tells_that_the_log_has_grown_and_what_is_due_at_once(led
     async with await connect(database.url) as listener:
         await listener.execute("LISTEN facts")
         await listener.execute("LISTEN agenda")
-        ledger._signals.start(listen=False)
+        ledger._signals.start()
         await lives.begin(ledger, send_at=now() + timedelta(hours=1))
         heard = [(notice.channel, notice.payload) async for notice in listener.notifies(timeout=SOON, stop_after=1)]
         await lives.begin(ledger)
         heard += [(notice.channel, notice.payload) async for notice in listener.notifies(timeout=SOON, stop_after=2)]
         await ledger._signals.stop()
     assert heard == [("facts", ""), ("agenda", "email"), ("facts", "")]
+
+
+async def test_that_the_log_grows_is_told_of_at_most_twenty_times_a_second_and_never_forgotten(database: Database):
+    async with running(database.url) as sender, await connect(database.url) as listener:
+        await listener.execute("LISTEN facts")
+        began = time.monotonic()
+        for _ in range(20):
+            sender.raise_([FACTS])
+            await asyncio.sleep(0.01)
+        at_most = 1 + (time.monotonic() - began) / 0.05
+        await asyncio.sleep(0.1)
+        heard = [notice async for notice in listener.notifies(timeout=0.5)]
+        assert 2 <= len(heard) <= at_most + 1
