@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -155,11 +155,14 @@ class Worker:
         if not admission.limit:
             await self._signals.wait(self._signal, min(admission.wait, _POLL).total_seconds())
             return
-        leases = await self._claim(admission)
+        most = self._most(admission)
+        leases = await self._claim(admission, most)
         if leases:
             await self._start_all(leases)
-        if not leases or time.monotonic() > self._look_ahead_at:
-            await self._look_ahead(idle=not leases)
+        # Who got less than there was room for in any lane has got all that is due; what comes now is signalled.
+        idle = not leases or len(leases) < min(most.values(), default=0)
+        if idle or time.monotonic() > self._look_ahead_at:
+            await self._look_ahead(idle=idle)
 
     async def _look_ahead(self, *, idle: bool) -> None:
         """Take up again what was never settled; with nothing to do, sleep until there is."""
@@ -174,13 +177,13 @@ class Worker:
             pause = _POLL if ahead.wait is None else min(_POLL, max(_AT_LEAST, ahead.wait))
             await self._signals.wait(self._signal, pause.total_seconds())
 
-    async def _claim(self, admission: Admission) -> list[Lease]:
+    async def _claim(self, admission: Admission, most: Mapping[Lane, int]) -> list[Lease]:
         ends_at = time.monotonic() + self._lease.total_seconds()
         async with self._ledger.store.connection() as connection:
             claims = await agenda.claim(
                 connection,
                 self._handler.channel,
-                self._most(admission),
+                most,
                 owner=self._owner,
                 limit=admission.limit,
                 lease=self._lease,
