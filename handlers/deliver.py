@@ -421,7 +421,9 @@ class Deliver:
         by: Provider,
         priced: Priced | None,
     ) -> None:
-        wait, unspent = self._wait_after(started, attempt, outcome, by), self._unspent(started, attempt, priced)
+        is_taken = isinstance(outcome, Accepted)
+        wait = timedelta(0) if is_taken else self._wait_after(started, attempt, outcome, by)
+        unspent = () if is_taken else self._unspent(started, attempt, priced)
 
         def decided(current: Loaded, now: datetime) -> Decision:
             origin = _origin(now)
