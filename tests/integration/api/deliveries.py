@@ -33,12 +33,12 @@ async def posted(client: httpx.AsyncClient, body: dict[str, Any] | None = None) 
     return UUID(reply.json()["notifications"][0]["id"])
 
 
-async def sent(ledger: Ledger, stream: UUID, *, reference: str = "ses-1") -> UUID:
+async def sent(ledger: Ledger, stream: UUID, *, reference: str = "ses-1", content: Mail = CONTENT) -> UUID:
     """Let the provider take it, as `deliver` would; returns the attempt's id."""
     attempt = uuid4()
 
     def start(loaded: Loaded, now: datetime) -> Decision:
-        digest = CONTENT.digest()
+        digest = content.digest()
         intent = Intent(
             attempt=attempt,
             provider="ses",
@@ -51,7 +51,7 @@ async def sent(ledger: Ledger, stream: UUID, *, reference: str = "ses-1") -> UUI
         )
         facts = notification.start_attempt(loaded.state, intent, Origin(now=now, cause="agenda", by="deliver"))
         assert loaded.key is not None
-        said = SaidContent(loaded.state.requested.retention, stream, digest, msgspec.json.encode(CONTENT), loaded.key)
+        said = SaidContent(loaded.state.requested.retention, stream, digest, msgspec.json.encode(content), loaded.key)
         return Decision(facts=loaded.next(facts), contents=(said,))
 
     def settle(loaded: Loaded, now: datetime) -> Decision:

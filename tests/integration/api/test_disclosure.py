@@ -58,6 +58,7 @@ def disclosing(things: Things) -> Mapping[str, tuple[str, str]]:
         "POST /v1/notifications": ("dry_run", "welcome"),
         "POST /console/notifications/{notification_id}/reveal": ("notification", done),
         "POST /console/notifications/{notification_id}/content": ("content", done),
+        "POST /console/recipients/{user_id}/reveal": ("recipient", USER),
     }
 
 
@@ -95,6 +96,13 @@ def sent_to(things: Things) -> Mapping[str, Any]:
         "POST /console": {"text": USER},
         "POST /console/notifications/{notification_id}/content": form,
         "POST /console/notifications/{notification_id}/reveal": form,
+        "POST /console/recipients/{user_id}/reveal": form,
+        "POST /console/suppressions/search": {"address": "bob@example.com"},
+        "POST /console/suppressions": {**grounds, "address": "carol@example.com"},
+        "POST /console/suppressions/{suppression_id}/release": form,
+        "POST /console/bulk": {"action": "resend", "user_id": USER},
+        "POST /console/bulk/{action_id}/begin": form,
+        "POST /console/bulk/{action_id}/stop": form,
         "POST /console/notifications/{notification_id}/cancel": form,
         "POST /console/notifications/{notification_id}/release": form,
         "POST /console/notifications/{notification_id}/resend": form,
@@ -170,12 +178,18 @@ async def answers(
             if operation in STREAMS:
                 answer = await beginning(browser.client, path)
             elif is_console(path):
-                answer = await (browser.get(path) if method == "GET" else browser.post(path, **body))
+                answer = await (browser.get(path) if method == "GET" else filled_in(browser, path, body))
             else:
                 query = {"dry_run": "true"} if operation in TRIED else {}
                 answer = await service.client.request(method, path, params=query, json=body, headers=headers)
             told[operation] = Answer(answer.status_code, shows_the_person(answer), records(connection))
     return told
+
+
+async def filled_in(browser: Browser, path: str, fields: dict[str, str]) -> httpx.Response:
+    """Send a form as from a page that has just been looked at."""
+    await browser.get("/console")
+    return await browser.post(path, **fields)
 
 
 async def beginning(client: httpx.AsyncClient, path: str) -> httpx.Response:
