@@ -15,7 +15,7 @@ from ledger.store import Row, Store
 
 # Whoever watches wants to see the last of them; who lags further behind than this is shown where the gap is.
 LAST: Final = 50
-_FURTHEST = 1000
+FURTHEST: Final = 1000
 MOST_LISTENERS: Final = 20
 # A busy log is read no more often than this, and a silent one no more seldom than listeners are told that we live.
 _PAUSE = timedelta(milliseconds=250)
@@ -55,11 +55,18 @@ class Tail:
     """The end of the log, for a bounded number of listeners; none of them holds a connection while nothing happens."""
 
     def __init__(
-        self, store: Store, signals: Signals, *, most: int = MOST_LISTENERS, heartbeat: timedelta = HEARTBEAT
+        self,
+        store: Store,
+        signals: Signals,
+        *,
+        most: int = MOST_LISTENERS,
+        heartbeat: timedelta = HEARTBEAT,
+        furthest: int = FURTHEST,
     ) -> None:
         self._store = store
         self._signals = signals
         self._heartbeat = heartbeat.total_seconds()
+        self._furthest = furthest
         # A signal is waited for by a name of one's own; a name is used again, for the signals keep every one.
         self._free = [f"tail-{number}" for number in range(most)]
         self._closing = False
@@ -110,7 +117,7 @@ class Tail:
     async def _news(self, position: int) -> tuple[int, list[Told]]:
         told: list[Told] = []
         rows = await self._store.read(after=position, limit=LAST)
-        if len(rows) == LAST and (head := await self._store.head()) - position > _FURTHEST:
+        if len(rows) == LAST and (head := await self._store.head()) - position > self._furthest:
             position = head - LAST
             told.append(Skipped(position))
             rows = await self._store.read(after=position, limit=LAST)

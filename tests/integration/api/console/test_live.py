@@ -14,12 +14,14 @@ import pytest
 
 from api.app import make_app
 from api.services import Services
-from api.tail import Tail
+from api.tail import LAST, Line, Skipped, Tail
+from ledger.ledger import Ledger
 from ledger.signals import Signals
 from tests.integration.api.conftest import Service, served
 from tests.integration.api.console.browser import Browser
 from tests.integration.api.deliveries import message, posted
 from tests.integration.api.tokens import AUDIENCE, ISSUER, KEYS, claims, signed, token
+from tests.integration.ledger.parts import begun, new_id
 from tests.support import ports
 from tests.support import service as processes
 from tests.support.postgres import Database
@@ -133,6 +135,22 @@ async def test_a_listener_holds_no_connection_takes_one_of_few_places_and_ends_w
     async with watching(client) as events:
         await events.end()
     assert (await client.get("/console/live/facts")).status_code == 303
+
+
+async def test_whoever_lags_far_behind_is_told_of_a_gap_and_then_the_end_of_the_log(ledger: Ledger):
+    await asyncio.gather(*(ledger.append(begun(new_id())) for _ in range(LAST + 10)))
+    tail = Tail(ledger.store, ledger._signals, furthest=LAST + 5)
+
+    answers = iter([True, False])
+
+    async def once() -> bool:
+        return next(answers)
+
+    told = [each async for each in tail.listen(0, once)]
+
+    head = await ledger.store.head()
+    assert told[0] == Skipped(head - LAST)
+    assert [each.position for each in told[1:] if isinstance(each, Line)] == list(range(head - LAST + 1, head + 1))
 
 
 async def test_a_process_that_is_to_end_waits_for_nobody_who_watches(database: Database, tmp_path: Path):
