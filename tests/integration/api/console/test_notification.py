@@ -168,6 +168,7 @@ async def test_it_is_replayed_step_by_step_with_the_state_and_the_decision_of_ea
     assert stood == ["requested", "rendered", "sending", "dispatched", "delivered", "opened"]
     assert f'id="step-back" href="/console/notifications/{stream}?version=5"' in browser.page
     assert (await browser.get(f"/console/notifications/{stream}?version=7")).status_code == 404
+    assert (await browser.get(f"/console/notifications/{uuid4()}")).status_code == 404
 
 
 async def test_what_was_known_at_a_moment_is_asked_for_as_a_browser_writes_times(browser: Browser, stream: UUID):
@@ -182,8 +183,3 @@ async def test_what_was_known_at_a_moment_is_asked_for_as_a_browser_writes_times
     assert "was not there yet" in browser.text
     assert (await browser.get(f"/console/notifications/{stream}?at=noon&version=0")).status_code == 400
     assert "at must be an ISO 8601 time" in browser.text
-
-
-async def test_what_is_not_there_is_not_found(browser: Browser):
-    await browser.sign_in(READ)
-    assert (await browser.get(f"/console/notifications/{uuid4()}")).status_code == 404

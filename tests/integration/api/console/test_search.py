@@ -1,5 +1,5 @@
 from collections.abc import AsyncIterator
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -43,9 +43,12 @@ async def test_what_a_caller_says_is_found_and_shown_masked_and_stands_in_no_add
     assert browser.page.lower().count("ada.lovelace@acme.example") == 1
     assert "by address" not in browser.text
     assert "1 notification" in browser.text
-    # A notification that no page of the list knows is named, too.
     await browser.post("/console", text=str(stream))
     assert "its own id" in browser.text
+    # Without a word, the newest are shown.
+    await browser.post("/console")
+    assert str(stream) in browser.page
+    assert str(other) in browser.page
 
 
 async def test_nothing_found_is_told_in_full(listed: Service, browser: Browser):
@@ -115,11 +118,3 @@ async def test_what_cannot_be_looked_for_is_named_field_by_field_and_stays_in_th
     assert (await browser.post("/console", text="x" * 400)).status_code == 422
     assert (await browser.post("/console", text="ada", cursor="stolen")).status_code == 422
     assert "is not one that an earlier page gave" in browser.text
-
-
-async def test_without_a_word_the_newest_are_shown(listed: Service, browser: Browser):
-    stream: UUID = await posted(listed.client)
-    await up_to_date(listed)
-    await browser.sign_in(READ)
-    await browser.post("/console")
-    assert str(stream) in browser.page
