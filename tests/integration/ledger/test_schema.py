@@ -152,7 +152,9 @@ print(asyncio.run(migrations.migrate(
 def empty_database(database: Database) -> str:
     """The owner's URL of a database that was never migrated."""
     with psycopg.connect(database.superuser_url, autocommit=True) as connection:
-        connection.execute("DROP SCHEMA ledger CASCADE; DROP SCHEMA views CASCADE; DROP TABLE public.ledger_migration")
+        connection.execute(
+            "DROP SCHEMA ledger, views, views_anew, views_gone CASCADE; DROP TABLE public.ledger_migration"
+        )
     return database.owner_url
 
 
