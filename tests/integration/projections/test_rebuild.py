@@ -175,6 +175,27 @@ async def test_what_cannot_be_folded_is_parked_anew_at_the_fact_where_it_was_and
     assert await sums(connection) == right
 
 
+async def test_whoever_keeps_a_view_that_was_made_anew_knows_that_a_stream_is_parked_no_more(
+    ledger: Ledger, connection: AsyncConnection[Any], database: Database
+):
+    life, view = Life(await ledger.store.now()).live("attempt", "accepted"), NotificationLog()
+    await write(ledger.store, life.encoded(0, 2))
+    # A release that could not fold it has parked it.
+    await connection.execute(
+        "INSERT INTO ledger.parked (name, version, stream, position, reason) VALUES (%s, %s, %s, 1, 'a test')",
+        (view.name, view.version, life.stream),
+    )
+    async with followed(database, view):
+        await come_as_far_as_the_log(connection, ledger.store, view)
+        assert await value(connection, "SELECT count(*) FROM views.notification_log") == 0
+        assert (await rebuild(database.url, view, told=ignored, waits=ignored)).parked == 0
+        await write(ledger.store, life.encoded(2))
+        await come_as_far_as_the_log(connection, ledger.store, view)
+    assert await rows(connection, "SELECT notification, status FROM views.notification_log") == [
+        (life.stream, "dispatched")
+    ]
+
+
 async def test_what_was_counted_of_an_archived_week_is_kept_and_its_rows_of_the_lists_are_not_made_again(
     ledger: Ledger, connection: AsyncConnection[Any], database: Database
 ):
@@ -202,16 +223,20 @@ async def test_what_was_counted_of_an_archived_week_is_kept_and_its_rows_of_the_
 async def test_no_week_is_archived_while_a_view_is_made_anew(
     ledger: Ledger, connection: AsyncConnection[Any], database: Database
 ):
+    """The database drops none that a reader has not read."""
     await lived(ledger.store, 4)
-    seen: list[int] = []
+    views = (NotificationLog(), Suppressions())
+    async with followed(database, *views):
+        await come_as_far_as_the_log(connection, ledger.store, *views)
+        seen: list[tuple[int, int]] = []
 
-    def look(_: Progress) -> None:
-        with psycopg.connect(database.url) as other:
-            ((least,),) = other.execute("SELECT min(position) FROM ledger.follower").fetchall()
-            seen.append(least)
+        def look(_: Progress) -> None:
+            with psycopg.connect(database.url) as other:
+                seen.extend(other.execute("SELECT count(*), min(position) FROM ledger.follower").fetchall())
 
-    await rebuild(database.url, NotificationLog(), told=look, waits=ignored)
-    assert set(seen) == {0}
+        await rebuild(database.url, Suppressions(), told=look, waits=ignored, batch=3)
+    assert set(seen) == {(4, 0)}
+    assert len(seen) > 1
 
 
 async def test_there_is_one_rebuild_at_a_time_none_while_views_are_compared_and_what_one_left_behind_is_cleared(
