@@ -77,8 +77,8 @@ async def working(
 
 
 def _waits_for(roles: Sequence[str]) -> set[str]:
-    """Name the signals that some roles wait for; all say things by the templates."""
-    waits = {"deliver": AGENDA, "project": FACTS}
+    """Name the signals that some roles wait for: the live tail of the console is in `api`, and all know the templates."""
+    waits = {"deliver": AGENDA, "project": FACTS, "api": FACTS}
     return {TEMPLATES} | {waits[role] for role in roles if role in waits}
 
 
