@@ -77,7 +77,7 @@ async def working(
 
 
 def _waits_for(roles: Sequence[str]) -> set[str]:
-    """Name the signals that some roles wait for: the live tail of the console is in `api`, and all know the templates."""
+    """Name the signals that some roles wait for: `api` has the live tail of the console, and all know the templates."""
     waits = {"deliver": AGENDA, "project": FACTS, "api": FACTS}
     return {TEMPLATES} | {waits[role] for role in roles if role in waits}
 
