@@ -12,7 +12,7 @@ from api.bulk_actions import SEARCHED_BY, found_by, told_of
 from api.dry_runs import would_be
 from api.problems import ProblemError
 from api.search import filters_in, filters_of
-from handlers.bulk import MOST, Plan, Progress
+from handlers.bulk import MOST, Bulk, Plan, Progress
 from handlers.by_hand import cancel, release
 from handlers.resending import resend, would_resend
 from ledger.bulk import Action
@@ -26,6 +26,8 @@ from templates.envelope import is_identifier
 
 _BY = "cli"
 _LOOK_EVERY = 0.5
+# So many looks without news make somebody wonder.
+_PATIENCE = 40
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _WHY = click.option("--reason", required=True, help="Why; it is recorded.")
 _OPTIONS = (
@@ -149,12 +151,22 @@ async def _many(
         click.confirm(f"{action} these {plan.count}?", abort=True, err=True)
     going = await bulk.begin(plan.id, by=_BY, reason=reason)
     click.echo(f"begun as {plan.id}: it goes on without this command, see `bulk-actions show {plan.id}`", err=True)
+    ended = await _followed(bulk, going)
+    return ended, _lines(ended)
+
+
+async def _followed(bulk: Bulk, going: Progress) -> Progress:
+    """Tell how far it is until it has ended."""
+    looks = 0
     while going.ended_at is None:
         await asyncio.sleep(_LOOK_EVERY)
-        if (now := await bulk.progress(plan.id)).left != going.left:
-            click.echo(_going(now), err=True)
-        going = now
-    return going, _lines(going)
+        before, going, looks = going, await bulk.progress(going.id), looks + 1
+        if going.left != before.left:
+            looks = 0
+            click.echo(_going(going), err=True)
+        elif looks == _PATIENCE:
+            click.echo("nothing has happened for a while: does any process run the role maintain?", err=True)
+    return going
 
 
 def _filters(given: Parts, searched: tuple[str, ...]) -> Filters:
