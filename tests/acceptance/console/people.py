@@ -15,12 +15,13 @@ MAIL = "success@sandbox.example"
 
 
 class Told(msgspec.Struct, frozen=True):
-    """The notifications of one order by channel, of whom, and the suppression that stopped the SMS."""
+    """The notifications of one order by channel, of whom; what stopped the SMS, and what came too late."""
 
     mail: UUID
     sms: UUID
     user: str
     suppression: UUID
+    bulk: UUID
 
 
 async def tell(client: httpx.AsyncClient) -> Told:
@@ -34,7 +35,11 @@ async def tell(client: httpx.AsyncClient) -> Told:
     async with asyncio.timeout(SOON.total_seconds()):
         await listed_as(client, mail, "delivered")
         await listed_as(client, sms, "suppressed")
-    return Told(mail, sms, shipped["payload"]["userId"], UUID(listed["id"]))
+    wanted = {"action": "cancel", "filters": {"message_id": shipped["messageId"]}, "dry_run": True}
+    plan = (await client.post("/v1/bulk-actions", json=wanted)).raise_for_status().json()
+    meant = {"confirm": plan["id"], "reason": "the order was a mistake"}
+    (await client.post("/v1/bulk-actions", json=meant)).raise_for_status()
+    return Told(mail, sms, shipped["payload"]["userId"], UUID(listed["id"]), UUID(plan["id"]))
 
 
 async def listed_as(client: httpx.AsyncClient, notification: UUID, status: str) -> None:

@@ -27,7 +27,13 @@ WIDE: ViewportSize = {"width": 1280, "height": 900}
 
 def pages(told: Told) -> Iterator[str]:
     """Return the path of every page, of something that is there."""
-    there = {"notification_id": told.mail, "user_id": told.user, "suppression_id": told.suppression, "name": "welcome"}
+    there = {
+        "notification_id": told.mail,
+        "user_id": told.user,
+        "suppression_id": told.suppression,
+        "action_id": told.bulk,
+        "name": "welcome",
+    }
     for route in ROUTES:
         if "GET" not in route.http_methods:
             continue
