@@ -29,11 +29,14 @@ class Called(msgspec.Struct):
     statuses: dict[int, int]
 
 
-def http(method: str, path: str, *, token: str = "", body: bytes = b"", kind: str = "application/json") -> bytes:
-    """Return a whole request."""
+def http(
+    method: str, path: str, *, token: str = "", body: bytes = b"", kind: str = "application/json", cookie: str = ""
+) -> bytes:
+    """Return a whole request; with a cookie, that of a browser at a page of ours."""
     head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(body)}\r\nContent-Type: {kind}\r\n"
     authorization = f"Authorization: Bearer {token}\r\n" if token else ""
-    return f"{head}{authorization}\r\n".encode() + body
+    session = f"Cookie: {cookie}\r\nOrigin: http://bench\r\n" if cookie else ""
+    return f"{head}{authorization}{session}\r\n".encode() + body
 
 
 class _Connection(asyncio.Protocol):

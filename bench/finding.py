@@ -1,14 +1,15 @@
-"""Finding among a million notifications: what a caller says over HTTP, and lists by filters and by two of them."""
+"""Among a million notifications: what a caller says over HTTP, lists by filters and by two of them, and every page."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from urllib.parse import urlencode
+from uuid import UUID
 
 import msgspec
 
-from bench import million, processes
+from bench import million, pages, processes
 from bench.caller import Called, Calling, http
 from bench.delivering import percentile
 from bench.lab import Lab
@@ -16,7 +17,7 @@ from bench.processes import MeasurementError
 from bench.service import Service, service
 from bench.table import Row
 
-NAMES = ("find_p99", "list_p99")
+NAMES = ("find_p99", "list_p99", "console_pages")
 NOTIFICATIONS = 1_000_000
 # So often each question is asked: the first time it reads what nobody has asked for in a long time.
 _TIMES = 20
@@ -37,13 +38,13 @@ _FILTERS: dict[str, Sequence[str]] = {
 def measure(lab: Lab, wanted: Collection[str]) -> Iterator[Row]:
     """Fill the views of a service, and ask one question after the other."""
     with service(lab) as filled:
-        asyncio.run(million.fill(filled.database, lab.count(NOTIFICATIONS)))
+        led = asyncio.run(million.fill(filled.database, lab.count(NOTIFICATIONS)))
         with filled.api() as port:
             for name in [name for name in NAMES if name in wanted]:
-                yield Row(name, _worst(lab, port, list(_QUESTIONS[name](filled))), "ms")
+                yield Row(name, _worst(lab, port, list(_QUESTIONS[name](filled, led))), "ms")
 
 
-def _said(filled: Service) -> Iterator[bytes]:
+def _said(filled: Service, _led: Sequence[UUID]) -> Iterator[bytes]:
     """Yield a question for each thing that a caller may say, of somebody who is told much, little, or nothing."""
     words = [
         *(word for person in (million.MANY, million.FEW) for word in msgspec.structs.astuple(person)[:-1]),
@@ -57,7 +58,7 @@ def _said(filled: Service) -> Iterator[bytes]:
         yield http("POST", "/v1/find", token=filled.token, body=body)
 
 
-def _listed(filled: Service) -> Iterator[bytes]:
+def _listed(filled: Service, _led: Sequence[UUID]) -> Iterator[bytes]:
     now = datetime.now(UTC)
     single = [{name: value} for name, values in _FILTERS.items() for value in values]
     single += [
@@ -82,4 +83,8 @@ def _worst(lab: Lab, port: int, questions: Sequence[bytes]) -> float:
     return max(percentile(seconds, 0.99) for seconds in of_each) * 1000
 
 
-_QUESTIONS: dict[str, Callable[[Service], Iterator[bytes]]] = {"find_p99": _said, "list_p99": _listed}
+_QUESTIONS: dict[str, Callable[[Service, Sequence[UUID]], Iterator[bytes]]] = {
+    "find_p99": _said,
+    "list_p99": _listed,
+    "console_pages": pages.asked,
+}
