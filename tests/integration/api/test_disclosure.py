@@ -125,7 +125,7 @@ async def things(service: Service, database: Database) -> AsyncIterator[Things]:
         yield things
 
 
-async def test_every_unmasked_answer_leaves_its_record_and_no_other_does(
+async def test_i18_every_unmasked_answer_leaves_its_record_and_no_other_does(
     service: Service, browser: Browser, database: Database, things: Things
 ):
     expected = disclosing(things)
@@ -135,7 +135,7 @@ async def test_every_unmasked_answer_leaves_its_record_and_no_other_does(
         assert answer.records == ([] if what_of is None else [("clerk", *what_of, WHY)]), operation
 
 
-async def test_whoever_may_not_see_people_is_shown_nobody_and_leaves_no_record(
+async def test_i18_whoever_may_not_see_people_is_shown_nobody_and_leaves_no_record(
     service: Service, browser: Browser, database: Database, things: Things
 ):
     for operation, answer in (await answers(service, browser, database, things, MASKED)).items():
@@ -143,7 +143,7 @@ async def test_whoever_may_not_see_people_is_shown_nobody_and_leaves_no_record(
         assert answer.records == [], operation
 
 
-async def test_where_the_record_cannot_be_written_nobody_is_shown(
+async def test_i18_where_the_record_cannot_be_written_nobody_is_shown(
     service: Service, browser: Browser, database: Database, things: Things
 ):
     with psycopg.connect(database.superuser_url, autocommit=True) as connection:
