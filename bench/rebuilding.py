@@ -17,6 +17,7 @@ from bench.processes import MeasurementError
 from bench.publisher import Published, Publishing
 from bench.service import Service
 from bench.table import Row
+from handlers.publish import OUTBOX
 from ledger.ids import notification_id
 from ops.rebuild import RebuiltView
 from projections.views import all_views
@@ -35,7 +36,7 @@ COPY ledger.stored_events (originator_id, originator_version, topic, state, noti
 """
 _TYPES = ["uuid", "int8", "text", "bytea", "int8"]
 _NEXT = "SELECT setval('ledger.stored_events_notification_id_seq', %s)"
-# Views that are not measured begin behind the log.
+# What is not measured begins behind the log.
 _BEHIND = "INSERT INTO ledger.follower (name, version, position) VALUES (%s, %s, %s)"
 _LISTED = "SELECT notification FROM views.notification_log ORDER BY notification DESC LIMIT 50"
 _COMMAND = ("-m", "ops.cli", "rebuild", "notification_log", "--json")
@@ -54,7 +55,7 @@ def measure(lab: Lab, service: Service) -> Iterator[Row]:
             beside = _rebuilt(lab, service)
         if not sent:
             raise MeasurementError("the rebuild ended before anything was sent beside it")
-        processes.until(lambda: service.folded() >= service.head(), "the end of the views")
+        processes.until(lambda: service.folded() >= service.head(), "the end of the views", patience=300)
     compared = ("-m", "ops.cli", "rebuild", "notification_log", "--dry-run")
     with processes.running(*compared, log=lab.log, environment=service.settings()) as comparing:
         if comparing.wait():
@@ -97,7 +98,7 @@ def _sending(lab: Lab, service: Service) -> Iterator[list[int]]:
     finally:
         ended.set()
         sending.join()
-    processes.until(lambda: service.waiting()[0] == 0, "the end of the sending")
+    processes.until(lambda: service.waiting()[0] == 0, "the end of the sending", patience=300)
     taken = lab.stub.taken()
     asked = service.facts(after=0)["notification.requested"] - before
     if not sum(sent) == asked == len(taken.arrivals) == taken.requests:
@@ -145,8 +146,8 @@ def _fill(service: Service, count: int) -> None:
                 copy.write_row((streams[number], version, *facts[version - 1], position))
         superuser.execute(_NEXT, (count * len(facts),))
         superuser.execute("VACUUM (ANALYZE) ledger.stored_events")
-        for view in all_views():
-            superuser.execute(_BEHIND, (view.name, view.version, count * len(facts)))
+        for reader in (*all_views(), OUTBOX):
+            superuser.execute(_BEHIND, (reader.name, reader.version, count * len(facts)))
 
 
 def _order(count: int, versions: int) -> list[tuple[int, int]]:
