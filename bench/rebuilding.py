@@ -18,6 +18,7 @@ from bench.publisher import Published, Publishing
 from bench.service import Service
 from bench.table import Row
 from handlers.publish import OUTBOX
+from ledger.follower import Reader
 from ledger.ids import notification_id
 from ops.rebuild import RebuiltView
 from projections.views import all_views
@@ -146,7 +147,8 @@ def _fill(service: Service, count: int) -> None:
                 copy.write_row((streams[number], version, *facts[version - 1], position))
         superuser.execute(_NEXT, (count * len(facts),))
         superuser.execute("VACUUM (ANALYZE) ledger.stored_events")
-        for reader in (*all_views(), OUTBOX):
+        others: tuple[Reader, ...] = (*all_views(), OUTBOX)
+        for reader in others:
             superuser.execute(_BEHIND, (reader.name, reader.version, count * len(facts)))
 
 
