@@ -63,7 +63,7 @@ async def working(
     `offered` mints a token for whoever asks the console: in a sandbox.
     """
     order = [role for role in ("deliver", "project", "maintain", "ingest", "api") if role in roles]
-    async with parts(settings, listen=_waits_for(roles), files=files) as given, contextlib.AsyncExitStack() as stack:
+    async with parts(settings, listen=waits_for(roles), files=files) as given, contextlib.AsyncExitStack() as stack:
         async with given.ledger.store.connection() as connection:
             await check(connection, may_be_off=settings.allowed_off())
         running = Roles(given, failed, offered=offered)
@@ -76,7 +76,7 @@ async def working(
         yield running
 
 
-def _waits_for(roles: Sequence[str]) -> set[str]:
+def waits_for(roles: Sequence[str]) -> set[str]:
     """Name the signals that some roles wait for: `api` has the live tail of the console, and all know the templates."""
     waits = {"deliver": AGENDA, "project": FACTS, "api": FACTS}
     return {TEMPLATES} | {waits[role] for role in roles if role in waits}
