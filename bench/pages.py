@@ -16,8 +16,14 @@ from ledger.suppression import nothing
 from ledger.values import Channel
 from tests.support.postgres import IDENTITY_KEY
 
-# Asked for by pages; what never ends; and what is there only while many are acted on.
-_PARTS = {"/console/static/{name:str}", "/console/live/facts", "/console/bulk/{action_id:uuid}"}
+# Asked for by pages that are there before them (the frame's words are tried in a process of its own); what never ends;
+# and what is there only while many are acted on.
+_PARTS = {
+    "/console/static/{name:str}",
+    "/console/templates/{name:str}/preview/frame",
+    "/console/live/facts",
+    "/console/bulk/{action_id:uuid}",
+}
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -29,7 +35,7 @@ def asked(filled: Service, led: Sequence[UUID]) -> Iterator[bytes]:
         "notification_id": led[0],
         "user_id": million.MANY.user_id,
         "suppression_id": listed,
-        "name": "order_shipped",
+        "name": "large",
     }
     paths = sorted(path for route in ROUTES if "GET" in route.http_methods for path in route.paths - _PARTS)
     for path in [*paths, "/console/statistics?last=month"]:
