@@ -4,17 +4,18 @@ import asyncio
 import re
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Self
 
 import msgspec
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials, AioSharedCredentialProvider
 from aiobotocore.session import AioSession
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from ledger.values import Accepted, Channel, InDoubt, Outcome, Postponed, Refused
-from providers.aws_signature import Signer
 from providers.contract import Sending
 from providers.http_line import LINE, Line, broken, not_sent, retry_after
 from providers.mail_address import unsendable, wire_address, wire_sender
@@ -95,7 +96,7 @@ class _Said(msgspec.Struct):
 class Ses:
     """Sends e-mails over one pool of connections; safe for any number of calls at a time.
 
-    The SDK finds keys, endpoint, proxies and trust; the request is ours (decision 65).
+    The SDK finds keys, endpoint, proxies and trust, and signs; body and reply are ours to write and read (decision 65).
     """
 
     name = "ses"
@@ -104,16 +105,18 @@ class Ses:
     def __init__(
         self,
         wire: Wire,
-        signer: Signer,
         credentials: AioCredentials | None,
         *,
+        url: str,
+        region: str,
         configuration_set: str | None = None,
         deadline: timedelta = DEADLINE,
     ) -> None:
         self.deadline = deadline
         self._wire = wire
-        self._signer = signer
         self._credentials = credentials
+        self._url = url
+        self._region = region
         self._fixed = {} if configuration_set is None else {"ConfigurationSetName": configuration_set}
         self._resources = AsyncExitStack()
 
@@ -154,8 +157,9 @@ class Ses:
         own = AioCredentials(access_key_id, secret_access_key) if access_key_id else None
         ses = cls(
             wire,
-            Signer(url, region=client.meta.region_name, service="ses"),
             own or await session.get_credentials(),
+            url=url,
+            region=client.meta.region_name,
             configuration_set=configuration_set,
             deadline=deadline,
         )
@@ -203,8 +207,9 @@ class Ses:
     async def _post(self, body: bytes) -> Reply:
         if self._credentials is None:
             raise NoCredentialsError
-        keys = await self._credentials.get_frozen_credentials()
-        return await self._wire.post(self._signer.url, body, self._signer.headers(body, keys, datetime.now(UTC)))
+        request = AWSRequest("POST", self._url, headers={"Content-Type": "application/json"}, data=body)
+        SigV4Auth(await self._credentials.get_frozen_credentials(), "ses", self._region).add_auth(request)
+        return await self._wire.post(self._url, body, dict(request.headers.items()))
 
     def _request(self, sending: Sending, address: str) -> dict[str, Any]:
         """Return the body of a SendEmail (the SES v2 API reference)."""

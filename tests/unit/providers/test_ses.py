@@ -4,7 +4,6 @@ import pytest
 from aiobotocore.credentials import AioCredentials
 
 from ledger.values import Mail, Refused
-from providers.aws_signature import Signer
 from providers.contract import Sending
 from providers.mail_address import unsendable, wire_address, wire_sender
 from providers.ses import Ses
@@ -100,5 +99,5 @@ def test_other_scripts_and_symbols_are_sent_as_they_are():
 
 async def sent(address: str, content: Mail) -> object:
     sending = Sending(notification=uuid4(), attempt=uuid4(), address=address, content=content)
-    signer = Signer("https://ses.acme.example/", region="eu-west-1", service="ses")
-    return await Ses(NoWire(), signer, AioCredentials("AKID", "secret")).send(sending)
+    keys = AioCredentials("AKID", "secret")
+    return await Ses(NoWire(), keys, url="https://ses.acme.example/", region="eu-west-1").send(sending)
