@@ -20,8 +20,15 @@ from tests.docs.pages import DOCS, PAGES, ROOT, anchors, blocks, links
 
 TEXTS = {page: page.read_text("utf-8") for page in {*PAGES, *generate.pages()}}
 REFERENCE = DOCS / "reference"
-# A pattern, what FCM answers, and what libpq and the AWS SDK read for themselves.
-OTHER_NAMES = {"NAME_FILE", *CODES, "DATABASE_CA", "AWS_SHARED_CREDENTIALS_FILE", "AWS_ACCESS_KEY_ID"}
+# A pattern, what FCM answers, what libpq and the AWS SDK read for themselves, and what the suite is told.
+OTHER_NAMES = {
+    "NAME_FILE",
+    *CODES,
+    "DATABASE_CA",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_ACCESS_KEY_ID",
+    "TEST_FUZZ_EXAMPLES",
+}
 # What the pipeline is told.
 VARIABLES = set(re.findall(r"vars\.(\w+)", "".join(path.read_text() for path in ROOT.glob(".github/workflows/*.yml"))))
 AWS = ("sh", "aws")
