@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from handlers.by_hand import NoSuchNotificationError, NotHeldError, TooLateError, cancel, release
+from handlers.frequency import CEILING, Frequency
 from handlers.judging import judged
 from handlers.resending import NotAgainError, again, resend_of_bulk, why_not
 from ledger import notification
@@ -114,10 +115,19 @@ class Bulk:
     again, since each notification's own facts say so.
     """
 
-    def __init__(self, ledger: Ledger, archive: Archive, *, allowed: AllowList, per_second: float = PER_SECOND) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        archive: Archive,
+        *,
+        allowed: AllowList,
+        ceiling: int = CEILING,
+        per_second: float = PER_SECOND,
+    ) -> None:
         self._ledger = ledger
         self._archive = archive
         self._allowed = allowed
+        self._frequency = Frequency(ledger.identity, ceiling)
         self._work = BulkWork(ledger.store)
         self._pause = BATCH / per_second
 
@@ -229,9 +239,12 @@ class Bulk:
         return Tried(looked_at=len(sample), refused=dict(refused), ruled_out=await self._ruled_out(asked))
 
     async def _ruled_out(self, asked: Sequence[Requested]) -> dict[str, int]:
-        imagined = await self._ledger.imagined(asked) if asked else []
-        verdicts = [judged(loaded, self._allowed, loaded.now()) for loaded in imagined]
-        return _counted(verdict.rule for verdict in verdicts if not isinstance(verdict, Send))
+        """Count what rules would keep from being sent, the quotas too: those are asked of what the others let go."""
+        imagined, now = await self._ledger.imagined(asked) if asked else [], self._ledger.clock.now()
+        verdicts = [judged(loaded, self._allowed, now) for loaded in imagined]
+        free = [one.state for one, verdict in zip(imagined, verdicts, strict=True) if isinstance(verdict, Send)]
+        spent = await self._frequency.spent(self._ledger.store, free, now)
+        return _counted(each.rule for each in (*verdicts, *spent) if each is not None and not isinstance(each, Send))
 
     # -- worked off -------------------------------------------------------------------------------------------
 

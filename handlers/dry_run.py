@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
-from handlers.frequency import Frequency
+from handlers.frequency import CEILING, Frequency
 from handlers.judging import judged
 from handlers.spending import Priced, Spending
 from handlers.wording import Wording
 from ledger.ledger import Ledger, Loaded, Person
 from ledger.notification import Requested
-from ledger.policy import AllowList, Send, Suppress, Verdict
+from ledger.policy import AllowList, Send, Verdict
 from ledger.preferences import PreferenceNews
 from ledger.recipient import DeviceNews, News
 from ledger.values import Channel, Personal
@@ -56,13 +56,14 @@ class DryRun:
         *,
         allowed: AllowList,
         carriers: Mapping[Channel, Carrier],
+        ceiling: int = CEILING,
     ) -> None:
         self._ledger = ledger
         self._renderer = renderer
         self._wording = wording
         self._allowed = allowed
         self._carriers = carriers
-        self._frequency = Frequency(ledger.identity)
+        self._frequency = Frequency(ledger.identity, ceiling)
 
     async def of(self, requested: Sequence[Requested]) -> list[Tried]:
         """Try the first of these, at most MOST. Raises what stands in the way of reading about one of them."""
@@ -104,16 +105,10 @@ class DryRun:
     async def _verdict(self, loaded: Loaded, at: datetime) -> Verdict:
         """Return what the rules say, and the quotas that a first attempt would be taken from."""
         verdict = judged(loaded, self._allowed, at)
-        return (await self._spent(loaded, at) or verdict) if isinstance(verdict, Send) else verdict
-
-    async def _spent(self, loaded: Loaded, at: datetime) -> Suppress | None:
-        limits = self._frequency.limits(loaded.state, at)
-        used = await self._ledger.store.used({limit.take.key: limit.take.window_start for limit in limits})
-        for limit in limits:
-            taken = used.get(limit.take.key)
-            if taken is not None and taken + limit.take.amount > limit.take.limit:
-                return limit.refusal(taken)
-        return None
+        if not isinstance(verdict, Send):
+            return verdict
+        (spent,) = await self._frequency.spent(self._ledger.store, [loaded.state], at)
+        return spent or verdict
 
 
 def of_news(news: News) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ledger.keys import Identity
 from ledger.notification import Requested, State
 from ledger.policy import Suppress
 from ledger.status import Evidence
+from ledger.store import Store
 from ledger.values import Category, FrequencyCap
 from templates.declarations import spelled
 
@@ -69,6 +70,14 @@ class Frequency:
         untried = msgspec.structs.replace(state, attempts=())
         return tuple(take.returned() for take in self.takes(untried, state.attempts[0].started_at))
 
+    async def spent(self, store: Store, states: Sequence[State], at: datetime) -> list[Suppress | None]:
+        """Say what each of these would be refused for with an attempt made then, were those before it sent; nothing is
+        taken. None = there is room.
+        """
+        counted = [self.limits(state, at) for state in states]
+        used = await store.used({limit.take.key: limit.take.window_start for limits in counted for limit in limits})
+        return [_counted_on(limits, used) for limits in counted]
+
     def _limits(self, requested: Requested, at: datetime) -> list[Limit]:
         person, category = requested.recipient, requested.category
         limits = []
@@ -88,3 +97,14 @@ class Frequency:
             limit=Decimal(cap.most),
         )
         return Limit(rule=rule, counted=counted, window=cap.window, take=take)
+
+
+def _counted_on(limits: Sequence[Limit], used: dict[str, Decimal]) -> Suppress | None:
+    """Return the refusal of the first that has no room; where all have, count on in `used`."""
+    for limit in limits:
+        taken = used.get(limit.take.key, Decimal(0))
+        if taken + limit.take.amount > limit.take.limit:
+            return limit.refusal(taken)
+    for limit in limits:
+        used[limit.take.key] = used.get(limit.take.key, Decimal(0)) + limit.take.amount
+    return None

@@ -191,11 +191,19 @@ def dry_run_of(given: Parts) -> DryRun:
         for channel, names in providers_of(settings).items()
     }
     renderer = renderer_of(settings, given.catalogue)
-    return DryRun(given.ledger, renderer, given.wording, allowed=_allowed(settings), carriers=carriers)
+    return DryRun(
+        given.ledger,
+        renderer,
+        given.wording,
+        allowed=_allowed(settings),
+        carriers=carriers,
+        ceiling=settings.recipient_ceiling,
+    )
 
 
 def bulk_of(given: Parts) -> Bulk:
-    return Bulk(given.ledger, given.archive, allowed=_allowed(given.settings))
+    settings = given.settings
+    return Bulk(given.ledger, given.archive, allowed=_allowed(settings), ceiling=settings.recipient_ceiling)
 
 
 def _allowed(settings: Settings) -> AllowList:

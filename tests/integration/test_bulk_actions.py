@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from handlers import bulk as bulk_actions
 from handlers.bulk import Bulk, Found, NoSuchActionError, Plan, TooManyError, TooOldError
 from handlers.erasures import erase_user
+from handlers.frequency import CEILING, Frequency
 from handlers.suppressions import list_by_hand
 from ledger.archive import Archive
 from ledger.bulk import Action
+from ledger.decision import Decision
 from ledger.ledger import Ledger
 from ledger.mapping import FactMapper
 from ledger.policy import AllowList
@@ -44,8 +47,8 @@ def bulk(ledger: Ledger, archive: Archive) -> Bulk:
     return bulk_of(ledger, archive)
 
 
-def bulk_of(ledger: Ledger, archive: Archive) -> Bulk:
-    return Bulk(ledger, archive, allowed=AllowList(frozenset({"*"})), per_second=10_000)
+def bulk_of(ledger: Ledger, archive: Archive, *, ceiling: int = CEILING) -> Bulk:
+    return Bulk(ledger, archive, allowed=AllowList(frozenset({"*"})), ceiling=ceiling, per_second=10_000)
 
 
 async def taken(ledger: Ledger, count: int, **changes: object) -> list[UUID]:
@@ -154,6 +157,22 @@ async def test_the_dry_run_tells_what_rules_would_keep_from_being_sent_and_who_w
     await erase_user(ledger, "u-3", (), by="test", reason="asked for")
     sample = (await shown(bulk, Action.RESEND, streams)).sample
     assert (sample.refused, sample.ruled_out) == ({"erased": 1}, {"suppressed_address": 2})
+
+
+async def test_the_dry_run_counts_what_the_person_has_got_and_would_get_by_the_ones_before(
+    ledger: Ledger, archive: Archive
+):
+    """Of three to one person, of whom two more of the type may go in this hour, the third would be refused."""
+    bulk = bulk_of(ledger, archive, ceiling=3)
+    streams = await taken(ledger, 3)
+    loaded = await ledger.load(streams[0])
+    assert loaded is not None
+    untried = msgspec.structs.replace(loaded.state, attempts=())
+    takes = Frequency(ledger.identity, 3).takes(untried, loaded.now())
+    await ledger.append(Decision(facts=begun(new_id()).facts, takes=takes))
+    sample = (await shown(bulk, Action.RESEND, streams)).sample
+    assert (sample.refused, sample.ruled_out) == ({}, {"ceiling": 1})
+    assert (await shown(bulk, Action.RESEND, streams)).sample == sample
 
 
 async def test_somebody_can_stop_it_and_what_was_done_stays(bulk: Bulk, ledger: Ledger, application: Connection):
