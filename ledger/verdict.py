@@ -21,12 +21,26 @@ class Sure(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """The sentence, how sure it is, and what that rests on."""
+class Went(StrEnum):
+    """How it went, for the person."""
+
+    ARRIVED = "arrived"
+    SPAM = "spam"
+    LOST = "lost"
+    NOT_SENT = "not_sent"
+    WAITING = "waiting"
+    HANDED_OVER = "handed_over"
+    UNKNOWN = "unknown"
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The sentence, how it went, how sure that is, what it rests on, and what to do now."""
 
     words: str
+    went: Went
     sure: Sure
     because: str
+    to_do: str
 
 
 _RECEIVER = {
@@ -44,7 +58,27 @@ _PROXY = (
     "Mail programs and their servers fetch pictures by themselves: that it was opened is evidence, not proof that "
     "somebody read it."
 )
+_APP = "The app has said so. Who held the device then nobody tells us."
 _SCANNER = "Programs that look for harmful links follow them, too: this is strong evidence, not proof that it was read."
+_GONE = "If it is gone, send it again, where that is offered below."
+_LOOK = {
+    Channel.EMAIL: f"Ask them to look into the spam folder. {_GONE}",
+    Channel.SMS: f"Ask whether that phone is at hand, and has room for messages. {_GONE}",
+    Channel.PUSH: f"Ask whether that device may show what the app has to say. {_GONE}",
+}
+_WAIT = "Look again later, or call it off where it should not go."
+_LATER = "Look again in a few minutes: its report may still come."
+_CORRECT = (
+    "Ask whether the address or number is right. Nothing more is sent to one that was given back for good, unless "
+    "somebody takes it off the suppression list."
+)
+_UNLIST = "Nothing more is sent to that address. If they want mails again, it has to be taken off the suppression list."
+_ASK = (
+    "Ask them whether it came. A report may still settle it; what is held waits until somebody releases it or calls it "
+    "off."
+)
+_ASK_ONLY = "Ask them whether it came. If it did not, send it again, where that is offered below."
+_CHANGE = "Tell them why. When what stood in the way is gone, send it again, where that is offered below."
 _SPAM = "The mail provider has told us so: it was there, and somebody, or a program of theirs, called it spam."
 
 
@@ -53,13 +87,18 @@ def verdict(state: State, answer: str) -> Verdict:
     best = max(state.attempts, key=lambda one: PRECEDENCE[one.evidence], default=None)
     if state.status is Status.IN_DOUBT or (state.ended is not None and _may_have_left(state)):
         return Verdict(
-            _in_doubt(state, answer), Sure.UNKNOWN, "Nothing tells whether the provider took it. Ask the person."
+            words=_in_doubt(state, answer),
+            went=Went.UNKNOWN,
+            sure=Sure.UNKNOWN,
+            because="Nothing tells whether the provider took it.",
+            to_do=_ASK if state.ended is None else _ASK_ONLY,
         )
     if best is not None and best.evidence.value == state.status.value and state.status in _REACHED:
         return _REACHED[state.status](best, state.requested.channel)
     if state.ended is not None:
-        return Verdict(answer, Sure.CERTAIN, "We decided it ourselves, and nothing was taken by a provider.")
-    return Verdict(answer, Sure.OPEN, "It is not over: look again later.")
+        because = "No provider has taken it." if state.attempts else "No provider was asked to carry it."
+        return Verdict(words=answer, went=Went.NOT_SENT, sure=Sure.CERTAIN, because=because, to_do=_CHANGE)
+    return Verdict(words=answer, went=Went.WAITING, sure=Sure.OPEN, because="It is not over.", to_do=_WAIT)
 
 
 def _may_have_left(state: State) -> bool:
@@ -80,31 +119,35 @@ def _dispatched(attempt: Attempt, _: Channel) -> Verdict:
         f"Handed over to {attempt.provider} at {moment(attempt.dispatched_at)}; nobody has confirmed that it arrived."
     )
     because = "The provider has said that it took it. That it arrived is likely, and not known."
-    return Verdict(words, Sure.OPEN, because)
+    return Verdict(words=words, went=Went.HANDED_OVER, sure=Sure.OPEN, because=because, to_do=_LATER)
 
 
 def _delivered(attempt: Attempt, channel: Channel) -> Verdict:
-    return Verdict(f"{_arrival(attempt, channel)}.", Sure.CERTAIN, _TAKEN[channel])
+    words = f"{_arrival(attempt, channel)}."
+    return Verdict(words=words, went=Went.ARRIVED, sure=Sure.CERTAIN, because=_TAKEN[channel], to_do=_LOOK[channel])
 
 
 def _opened(attempt: Attempt, channel: Channel) -> Verdict:
-    at = _when(attempt.first_opened_at)
-    return Verdict(f"{_arrival(attempt, channel)}; opened{at}, or fetched by a mail program.", Sure.LIKELY, _PROXY)
+    by_a_program, because = (", or fetched by a mail program", _PROXY) if channel is Channel.EMAIL else ("", _APP)
+    words = f"{_arrival(attempt, channel)}; opened{_when(attempt.first_opened_at)}{by_a_program}."
+    return Verdict(words=words, went=Went.ARRIVED, sure=Sure.LIKELY, because=because, to_do=_LOOK[channel])
 
 
 def _clicked(attempt: Attempt, channel: Channel) -> Verdict:
-    at = _when(attempt.first_clicked_at)
-    return Verdict(f"{_arrival(attempt, channel)}; a link in it was followed{at}.", Sure.LIKELY, _SCANNER)
+    words = f"{_arrival(attempt, channel)}; a link in it was followed{_when(attempt.first_clicked_at)}."
+    return Verdict(words=words, went=Went.ARRIVED, sure=Sure.LIKELY, because=_SCANNER, to_do=_LOOK[channel])
 
 
 def _complained(attempt: Attempt, channel: Channel) -> Verdict:
-    return Verdict(f"{_arrival(attempt, channel)}, and was marked as spam.", Sure.CERTAIN, _SPAM)
+    words = f"{_arrival(attempt, channel)}, and was marked as spam."
+    return Verdict(words=words, went=Went.SPAM, sure=Sure.CERTAIN, because=_SPAM, to_do=_UNLIST)
 
 
 def _bounced(attempt: Attempt, channel: Channel) -> Verdict:
     words = f"Sent{_when(attempt.dispatched_at or attempt.started_at)}, and given back: it did not arrive."
     who = "The receiving mail server" if channel is Channel.EMAIL else "The network"
-    return Verdict(words, Sure.CERTAIN, f"{who} has said so: see what it answered, below.")
+    because = f"{who} has said so: what it answered stands below, under what happened."
+    return Verdict(words=words, went=Went.LOST, sure=Sure.CERTAIN, because=because, to_do=_CORRECT)
 
 
 def _arrival(attempt: Attempt, channel: Channel) -> str:

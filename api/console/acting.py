@@ -20,10 +20,10 @@ from api.services import Call, Services, services_of
 from api.sessions import form_of
 from api.standing import folded, key_of, personal_of, rows_of
 from handlers.by_hand import NoSuchNotificationError, NotHeldError, TooLateError, cancel, release, too_late
-from handlers.resending import NotAgainError, OtherReasonError, resend, would_resend
+from handlers.resending import NotAgainError, OtherReasonError, resend, why_not, would_resend
 from ledger import notification
 from ledger.mapping import FactMapper
-from ledger.notification import Origin
+from ledger.notification import Origin, WhyNot
 from ledger.status import Status
 from templates.envelope import Fault, is_identifier
 
@@ -69,6 +69,13 @@ _PATHS = [f"/console/notifications/{{notification_id:uuid}}/{deed}" for deed in 
 _SCOPES = (Scope.READ, Scope.ACT)
 
 
+class Offered(msgspec.Struct, frozen=True):
+    """What may be done to a notification as it stands, and why it is not sent again where it is not."""
+
+    deeds: tuple[Deed, ...]
+    not_again: str
+
+
 class _Refused(Exception):  # noqa: N818  not an error of ours: a decision that does not apply
     """It cannot be done; the text says why, to people."""
 
@@ -89,6 +96,21 @@ async def post_deed(request: Call, notification_id: FromPath[UUID]) -> Response[
     except _Refused as exc:
         return await _shown(request, notification_id, deed, command=command, reason=reason, refusal=str(exc))
     return Redirect(f"/console/notifications/{target}", status_code=HTTP_303_SEE_OTHER)
+
+
+async def offered(services: Services, stream: UUID) -> Offered:
+    """Say what may be done to it now. By the time that somebody does it that may have changed: then it is refused."""
+    loaded = await services.ledger.load(stream)
+    if loaded is None:
+        return Offered((), str(NotAgainError(WhyNot.ARCHIVED)))
+    why = why_not(loaded, loaded.now())
+    origin = Origin(now=loaded.now(), cause="dry_run", by="dry_run")
+    applies = {
+        Deed.RESEND: why is None,
+        Deed.CANCEL: bool(notification.cancel(loaded.state, "", origin)),
+        Deed.RELEASE: bool(notification.release(loaded.state, "", origin)),
+    }
+    return Offered(tuple(deed for deed in Deed if applies[deed]), "" if why is None else str(NotAgainError(why)))
 
 
 def by_hand(request: Call) -> str:

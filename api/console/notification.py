@@ -10,6 +10,7 @@ from litestar.params import FromPath
 
 from api import views
 from api.auth import Scope
+from api.console.acting import Offered, offered
 from api.console.asking import filled_in
 from api.console.rendering import page
 from api.disclosure import record_read
@@ -53,7 +54,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """A notification as its page tells of it, at a moment. `last` is the version of now, `then` whether it is past."""
+    """A notification as its page tells of it, at a moment. `last` is the version of now, `then` whether it is past.
+
+    `offered` is what may be done to it now; None in the past.
+    """
 
     shown: views.Notification
     verdict: Verdict
@@ -62,6 +66,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     last: int
     then: bool
     has_words: bool
+    offered: Offered | None
 
 
 @get("/console/notifications/{notification_id:uuid}", scopes=[Scope.READ], include_in_schema=False)
@@ -152,6 +157,7 @@ async def _told(
         last=rows[-1].version,
         then=is_past,
         has_words=_has_words(state),
+        offered=None if is_past else await offered(services, stream),
     )
 
 

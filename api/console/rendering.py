@@ -84,6 +84,11 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
+def sentence(words: str) -> str:
+    """Return what stands within sentences elsewhere as one of its own."""
+    return f"{words[:1].upper()}{words[1:]}."
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -96,7 +101,7 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.globals["asset"] = url_of
-    environment.filters |= {"moment": moment, "plural": plural, "listed": listed}
+    environment.filters |= {"moment": moment, "plural": plural, "listed": listed, "sentence": sentence}
     return environment
 
 

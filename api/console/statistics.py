@@ -75,6 +75,7 @@ async def get_statistics(request: Call) -> Response[str]:
     within = _range(asked, last, now=services.ledger.clock.now())
     only = _only(asked)
     asked.done()
+    begins, ends = asked.time("from"), asked.time("to")
     async with services.ledger.store.connection() as connection:
 
         async def counted(*by: By) -> list[Bucket]:
@@ -91,6 +92,8 @@ async def get_statistics(request: Call) -> Response[str]:
         "statistics.html",
         within=within,
         last=last,
+        begins=begins,
+        ends=ends,
         ranges=list(Last),
         channels=list(Channel),
         categories=list(Category),

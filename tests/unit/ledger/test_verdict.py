@@ -7,7 +7,7 @@ from ledger.mapping import TOPICS
 from ledger.status import Status
 from ledger.timeline import happened
 from ledger.values import Accepted, Channel, InDoubt, Refused, ReportKind
-from ledger.verdict import Sure, verdict
+from ledger.verdict import Sure, Went, verdict
 from tests.unit.ledger.facts import FACTS
 from tests.unit.ledger.samples import given, in_doubt, origin, reported, requested, sending, settled, then, told
 
@@ -59,11 +59,27 @@ VERDICTS = [
 ]
 
 
+WENT = {
+    Status.REQUESTED: Went.WAITING,
+    Status.DEFERRED: Went.WAITING,
+    Status.SENDING: Went.WAITING,
+    Status.IN_DOUBT: Went.UNKNOWN,
+    Status.DISPATCHED: Went.HANDED_OVER,
+    Status.DELIVERED: Went.ARRIVED,
+    Status.OPENED: Went.ARRIVED,
+    Status.CLICKED: Went.ARRIVED,
+    Status.COMPLAINED: Went.SPAM,
+    Status.BOUNCED: Went.LOST,
+}
+
+
 @pytest.mark.parametrize(("state", "sure", "words"), VERDICTS, ids=[str(state.status) for state, _, _ in VERDICTS])
 def test_a_status_has_a_sentence_that_says_how_sure_it_is(state: n.State, sure: Sure, words: str):
     said = verdict(state, ANSWER)
     assert (said.sure, said.words) == (sure, words)
+    assert said.went is WENT.get(state.status, Went.NOT_SENT)
     assert said.because.endswith(".")
+    assert said.to_do.endswith(".")
 
 
 def test_every_status_has_been_given_a_verdict_but_the_one_that_passes_at_once():
@@ -76,6 +92,11 @@ def test_what_ended_while_a_try_was_open_may_have_been_sent():
         assert verdict(ended, ANSWER).sure is Sure.UNKNOWN
         assert verdict(ended, ANSWER).words.startswith("It may have been sent at")
         assert verdict(ended, ANSWER).words.endswith(ANSWER)
+
+
+def test_a_mail_program_is_no_excuse_for_what_a_device_has_said():
+    state = reported(settled(sending(channel=Channel.PUSH), Accepted("ref-1")), told(ReportKind.OPENED))
+    assert "mail" not in f"{verdict(state, ANSWER).words} {verdict(state, ANSWER).because}"
 
 
 def test_what_was_called_off_after_it_had_arrived_has_arrived():

@@ -6,8 +6,10 @@ from uuid import UUID
 
 import httpx
 
+from ledger.values import ReportKind
 from tests.integration.api.conftest import Service
 from tests.integration.api.console.browser import Browser
+from tests.integration.api.console.test_notification import reported
 from tests.integration.api.deliveries import message, posted, sent
 from tests.integration.api.test_release import in_doubt
 
@@ -83,6 +85,28 @@ async def test_what_is_called_off_or_let_go_is_so_once_and_what_cannot_be_is_sai
     await browser.get(f"/console/notifications/{waiting}/release")
     assert "the notification is not held" in browser.text
     assert (await browser.get(f"/console/notifications/{UUID(int=1)}/cancel")).status_code == 404
+
+
+async def test_a_page_offers_what_applies_to_how_it_stands_and_says_why_it_is_not_sent_again(
+    browser: Browser, service: Service
+):
+    waiting, held, bounced = (
+        await posted(service.client),
+        await in_doubt(service.ledger),
+        await posted(service.client, message(firstName="Bea")),
+    )
+    await sent(service.ledger, bounced)
+    await reported(service.ledger, bounced, ReportKind.BOUNCED, {})
+    await browser.sign_in(SUPPORT)
+    for stream, deeds, tone, said in (
+        (waiting, ["cancel"], "note ", "It is not sent again: the first one is still on its way"),
+        (held, ["cancel", "release"], "note warn", "held for somebody to decide; release it."),
+        (bounced, ["resend"], "note bad", "No. Sent at"),
+    ):
+        await browser.get(f"/console/notifications/{stream}")
+        assert re.findall(rf'href="/console/notifications/{stream}/(\w+)"', browser.page) == deeds
+        assert f'<section class="{tone}" aria-labelledby="verdict">' in browser.page
+        assert said in browser.text
 
 
 async def test_whoever_may_only_read_can_do_nothing(browser: Browser, service: Service):

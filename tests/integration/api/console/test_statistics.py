@@ -35,6 +35,13 @@ async def test_what_became_of_notifications_is_drawn_and_told_in_numbers(browser
     assert "<script>alert" not in browser.page
 
 
+async def test_a_range_stays_in_the_form_when_something_else_of_it_is_changed(browser: Browser, counted: None):
+    await browser.sign_in("notifications:read")
+    await browser.get("/console/statistics?last=day&from=2026-11-20T09:00&to=2026-11-21T10:30")
+    assert 'name="from" type="datetime-local" value="2026-11-20T09:00"' in browser.page
+    assert 'name="to" type="datetime-local" value="2026-11-21T10:30"' in browser.page
+
+
 async def test_a_range_that_makes_no_sense_is_said_on_a_page(browser: Browser):
     await browser.sign_in("notifications:read")
     for query in (
