@@ -27,6 +27,8 @@ _TABLES_IN = "SELECT set_config('search_path', %b, true)"
 # Two replicas that make the same view wait for each other here.
 _LOCK_VIEWS = "SELECT pg_advisory_xact_lock(hashtext('views'))"
 _BEGIN_AT_0 = "INSERT INTO ledger.follower (name, version) VALUES (%(name)b, %(version)b) ON CONFLICT DO NOTHING"
+# Whoever makes sure of an index waits for those who write to its table. They hold this: so it comes first here, too.
+_BE_FIRST = "SELECT FROM ledger.follower WHERE name = %(name)b AND version = %(version)b FOR UPDATE"
 # Take the lease when nobody else holds it.
 _TAKE = """
 UPDATE ledger.follower SET owner = %(owner)b, lease_until = now() + %(lease)b
@@ -175,10 +177,11 @@ async def prepare(connection: AsyncConnection[Any], reader: View | Outlet, *, sc
     """Make a view's tables, and a reader's place in the log, unless they are there. Needs an autocommit connection."""
     async with connection.transaction():
         await connection.execute(_LOCK_VIEWS)
+        await connection.execute(_BEGIN_AT_0, _named(reader))
         if not isinstance(reader, Outlet):
+            await connection.execute(_BE_FIRST, _named(reader))
             await look_in(connection, schema)
             await reader.create(connection)
-        await connection.execute(_BEGIN_AT_0, _named(reader))
 
 
 async def look_in(connection: AsyncConnection[Any], schema: str) -> None:

@@ -51,6 +51,14 @@ class Counted:
             await self._after(connection, facts)
 
 
+class Indexed(Counted):
+    """A view with an index: whoever makes sure of one waits for all who write to its table."""
+
+    async def create(self, connection: AsyncConnection[Any]) -> None:
+        await super().create(connection)
+        await connection.execute("CREATE INDEX IF NOT EXISTS counted_v1_facts ON views.counted_v1 (facts)")
+
+
 @pytest.fixture
 async def connection(database: Database) -> AsyncIterator[AsyncConnection[Any]]:
     async with await connect(database.url) as connection:
@@ -449,3 +457,25 @@ async def test_many_replicas_may_make_a_view_at_once(database: Database):
             await prepare(connection, Counted())
 
     await asyncio.gather(*(make() for _ in range(8)))
+
+
+async def test_i12_whoever_makes_sure_of_a_views_tables_while_it_is_folded_waits_and_takes_nothing_from_the_fold(
+    database: Database, store: Store, connection: AsyncConnection[Any]
+):
+    async def make() -> None:
+        async with await connect(database.url) as another:
+            await prepare(another, Indexed())
+
+    await make()
+    makers: list[asyncio.Task[None]] = []
+
+    async def meanwhile(_: AsyncConnection[Any], facts: Sequence[Recorded]) -> None:
+        makers.append(asyncio.create_task(make()))
+        await becomes(connection, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
+
+    stream = await write(store, 1)
+    filling = Follower(database.url, Indexed(before=meanwhile), Signals(database.url))
+    async with await connect(database.url) as folding:
+        await filling.catch_up(folding)
+    await asyncio.gather(*makers)
+    assert (len(makers), await counts(connection)) == (1, {stream: 1})
