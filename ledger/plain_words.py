@@ -118,7 +118,7 @@ WORDS: Mapping[str, Words] = {
         "Nobody would have had to call it off.",
     ),
     "fell_back": Words(
-        "The person is told by {channel} instead, by notification {to} ({because}).",
+        "The person is told by {channel} instead, by notification {to} (the first one: {because}).",
         "It would have had to be delivered in time on the first channel.",
     ),
     "fallback_dropped": Words(

@@ -100,7 +100,7 @@ async def test_an_address_is_looked_up_listed_and_released_by_those_who_may(
     assert "asked on the phone, by api:tester" in browser.text
 
     assert (await browser.post(f"{path}/search", address=ADDRESS.upper())).status_code == 200
-    assert "On email : manual , since" in browser.text
+    assert "It is on the list for email, so nothing is sent to it: manual , since" in browser.text
     assert ADDRESS not in browser.page.lower()
     await browser.post(f"{path}/search", address="+44 20 7183 8750")
     assert "It has never been on the list." in browser.text
