@@ -115,7 +115,7 @@ def csv_answer(text: str, name: str) -> Response[str]:
     """Answer a table as a file."""
     disposition = f'attachment; filename="{name}.csv"'
     headers = {"Content-Disposition": disposition, "Vary": "Accept"}
-    return Response(text, media_type=f"{CSV}; charset=utf-8; header=present", headers=headers)
+    return Response(text, media_type=f"{CSV}; header=present", headers=headers)
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:

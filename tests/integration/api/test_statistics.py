@@ -40,7 +40,7 @@ async def asked(service: Service, path: str, **given: str) -> Any:
 
 
 def table_in(reply: httpx.Response) -> list[dict[str, str]]:
-    assert reply.headers["content-type"].startswith("text/csv")
+    assert reply.headers["content-type"] == "text/csv; header=present; charset=utf-8"
     return list(csv.DictReader(io.StringIO(reply.text)))
 
 
