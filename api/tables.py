@@ -108,7 +108,11 @@ def wants_csv(request: Call, asked: Parameters) -> bool:
     named = asked.word("format", Format)
     if named is not None:
         return named is Format.CSV
-    return request.accept.best_match(["application/json", CSV], default="application/json") == CSV
+    try:
+        return request.accept.best_match(["application/json", CSV], default="application/json") == CSV
+    except OverflowError:
+        # A weight is a number from 0 to 1 (RFC 9110, section 12.4.2), and Litestar falls over an endless one.
+        return False
 
 
 def csv_answer(text: str, name: str) -> Response[str]:

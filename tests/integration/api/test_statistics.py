@@ -86,6 +86,13 @@ async def test_a_table_is_had_by_the_parameter_or_by_what_is_accepted(counted: S
     assert (spent["attempts"], spent["not_taken"]) == ("1", "0")
 
 
+@pytest.mark.parametrize("accept", ["text/csv;q=1e999", "text/csv;q=-1e999", "text/csv;q=" + "9" * 400])
+@pytest.mark.parametrize("path", ["/v1/statistics", "/v1/costs"])
+async def test_who_accepts_by_a_weight_that_is_none_gets_what_everybody_gets(counted: Service, path: str, accept: str):
+    reply = await counted.client.get(path, headers={"Accept": accept})
+    assert (reply.status_code, reply.headers["content-type"]) == (200, "application/json")
+
+
 async def test_what_cannot_be_asked_for_is_named_all_at_once_and_i17_needs_the_scope_to_read(service: Service):
     for path in ("/v1/statistics", "/v1/costs"):
         await refused(service, path)
