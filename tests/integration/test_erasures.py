@@ -385,7 +385,7 @@ async def test_i19_whom_a_restored_database_knows_again_is_erased_again_once(led
     alone = f"address:{IDENTITY.address_hash(ADA)}"
     await ledger.append(begun(recipient=alone, address_hash=IDENTITY.address_hash(ADA)))
     await ledger.append(begun(recipient="user:eva", user_id="eva"))
-    erasures = of("user:ada", alone, "user:unknown")
+    erasures = of("user:ada", alone, "user:unknown", at=-60)
 
     async def again(*, dry_run: bool = False) -> Sequence[str]:
         return [one.recipient for one in await erase_again(ledger, erasures, now(), dry_run=dry_run)]
