@@ -18,11 +18,9 @@ from tests.support.service import Service, reached, until
 REBUILD = ("rebuild", "notification_log")
 MESSAGES = 40
 LISTED = "SELECT count(*) FROM views.notification_log WHERE status = 'dispatched'"
-# It has filled its tables, and cannot go on while somebody holds the place of the view's follower.
-HOLD = "SELECT FROM ledger.follower WHERE name = 'notification_log' FOR UPDATE"
-WAITS = """
-SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%ledger.follower%FOR UPDATE%'
-"""
+# It fills its tables, and cannot exchange them while somebody reads.
+HOLD = "SELECT FROM views.notification_log"
+FILLED = "SELECT count(*) FROM ledger.follower WHERE name = 'notification_log_anew' AND position > 0"
 LEFT_BEHIND = """
 SELECT count(*) FROM pg_class WHERE relnamespace IN ('views_anew'::regnamespace, 'views_gone'::regnamespace)
 """
@@ -40,7 +38,7 @@ async def test_i12_lists_are_made_anew_while_messages_flow_and_again_when_that_w
     with psycopg.connect(url) as holding:
         holding.execute(HOLD)
         killed = service.launch(*REBUILD, program=processes.CLI)
-        await until(lambda: count(url, WAITS) == 1, "the filled tables")
+        await until(lambda: count(url, FILLED) == 1, "the filled tables")
         killed.kill()
         assert await killed.ended() == -9
     assert count(url, LEFT_BEHIND) > 0
