@@ -68,8 +68,8 @@ TOLD = {
     "attempt_in_doubt": ("NotificationDeliveryUpdate", "in_doubt"),
     **{kind.value: ("NotificationDeliveryUpdate", kind.value) for kind in EVERY_REPORT},
 }
-WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 OF_THIS_DATABASE = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+WAITING = f"SELECT count(*) {OF_THIS_DATABASE} AND pid IN (SELECT pid FROM pg_locks WHERE NOT granted)"
 ASKING = f"SELECT count(*) {OF_THIS_DATABASE} AND query LIKE '%lease_until < now()%' AND state = 'idle'"
 IN_TRANSACTION = f"SELECT count(*) {OF_THIS_DATABASE} AND state LIKE 'idle in transaction%'"
 # Class and method of the frames basic.publish and basic.ack (AMQP 0-9-1, 1.8.3).

@@ -25,7 +25,10 @@ SAID = Unsubscribing(
 )
 # Whoever wants to append waits; what is written meanwhile has taken the version that they want.
 HOLD_APPENDS = "SELECT pg_advisory_lock(hashtext('ledger.append'))"
-HELD = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+HELD = """
+SELECT 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE a.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted
+"""
 TELEPORTED = """
 INSERT INTO ledger.stored_events (originator_id, originator_version, topic, state)
 SELECT originator_id, originator_version + 1, 'notification.teleported', state FROM ledger.stored_events

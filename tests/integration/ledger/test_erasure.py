@@ -128,7 +128,10 @@ async def test_i19_a_key_that_is_made_while_the_one_before_is_destroyed_is_the_n
     await owner.execute("BEGIN")
     await owner.execute("DELETE FROM ledger.recipient_key")
     making = asyncio.create_task(KEYS.ensure(application, ["user:u-1"], [("user:u-1", hashed(ADA))]))
-    waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid')"
+    waits = """
+    SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+    WHERE a.datname = current_database() AND l.locktype = 'transactionid' AND NOT l.granted)
+    """
     async with store.connection() as other:
         while not await value(other, waits):
             pass

@@ -115,6 +115,11 @@ async def becomes(connection: AsyncConnection[Any], query: str) -> None:
 
 OWNER = "SELECT owner FROM ledger.follower"
 IS_LED = "SELECT owner IS NOT NULL FROM ledger.follower"
+# In this database: the others of the server are other tests'.
+IS_WAITED_FOR = """
+SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE a.datname = current_database() AND NOT l.granted
+"""
 
 
 async def test_i11_every_fact_is_folded_once_while_the_lease_is_stolen_again_and_again(
@@ -157,7 +162,7 @@ async def test_i11_a_follower_that_loses_its_lease_with_a_batch_in_hand_writes_n
             # The other replica has moved on but not yet committed when this one comes with its batch.
             await superuser.execute("SELECT FROM ledger.follower FOR UPDATE")
             await write(store, 5)
-            await becomes(connection, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
+            await becomes(connection, IS_WAITED_FOR)
             await superuser.execute("UPDATE ledger.follower SET owner = %s, lease_until = 'infinity'", (uuid4(),))
         asked = "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%lease_until < now()%' AND state = 'idle'"
         await becomes(superuser, asked)
@@ -471,7 +476,7 @@ async def test_i12_whoever_makes_sure_of_a_views_tables_while_it_is_folded_waits
 
     async def meanwhile(_: AsyncConnection[Any], facts: Sequence[Recorded]) -> None:
         makers.append(asyncio.create_task(make()))
-        await becomes(connection, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
+        await becomes(connection, IS_WAITED_FOR)
 
     stream = await write(store, 1)
     filling = Follower(database.url, Indexed(before=meanwhile), Signals(database.url))
