@@ -22,11 +22,11 @@ id, action, filters, count, shown_at, by, reason, begun_at, stopped_at, ended_at
 _READ = f"SELECT {_COLUMNS} FROM ledger.bulk_action WHERE id = %(id)s"  # noqa: S608 - our own column names
 _LIST = f"""
 SELECT {_COLUMNS} FROM ledger.bulk_action WHERE begun_at IS NOT NULL ORDER BY begun_at DESC, id LIMIT %(limit)s
-"""  # noqa: S608
+"""  # noqa: S608 - likewise
 # The action that was begun first of those that have not ended.
 _OPEN = f"""
 SELECT {_COLUMNS} FROM ledger.bulk_action WHERE begun_at IS NOT NULL AND ended_at IS NULL ORDER BY begun_at, id LIMIT 1
-"""  # noqa: S608
+"""  # noqa: S608 - likewise
 _BEGIN = """
 UPDATE ledger.bulk_action SET by = %(by)s, reason = %(reason)s, begun_at = %(at)s WHERE id = %(id)s AND begun_at IS NULL
 """

@@ -55,8 +55,7 @@ class Drawn(msgspec.Struct, frozen=True):
 
     def swatch(self, series: Series) -> Markup:
         """Return what a series looks like, for the legend."""
-        # What is drawn comes from our own numbers and from names that the drawing escapes.
-        return Markup(charts.swatch(series, is_line=self.chart.unit == "s"))  # noqa: S704
+        return Markup(charts.swatch(series, is_line=self.chart.unit == "s"))  # noqa: S704 - our own numbers alone
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -174,5 +173,4 @@ def _charts(over_time: Sequence[Bucket], by_reason: Sequence[Bucket] | None, wit
 
 
 def _drawn(chart: Chart, draw: Callable[[Chart], str], **more: str) -> Drawn:
-    # As of a swatch.
-    return Drawn(chart, Markup(draw(chart)), **more)  # noqa: S704
+    return Drawn(chart, Markup(draw(chart)), **more)  # noqa: S704 - the drawing escapes each name
