@@ -23,7 +23,6 @@ from projections.costs import costs as counted
 from templates.envelope import Fault
 
 DAY: Final = timedelta(days=1)
-TOO_MANY = f"gives more than {MOST} sums: ask for less at once"
 ONLY = {
     By.CHANNEL: Channel,
     By.PROVIDER: None,
@@ -77,10 +76,7 @@ async def get_costs(request: Call) -> Response[EstimatedCosts]:
     services, given = services_of(request), Parameters.of_query(request.scope, known=_KNOWN)
     asked, as_table = asked_in(given, services.ledger.clock), tables.wants_csv(request, given)
     given.done()
-    try:
-        told = await costs(services.ledger.store, asked)
-    except TooManySumsError:
-        raise malformed(Fault("by", TOO_MANY)) from None
+    told = await costs(services.ledger.store, asked)
     if as_table:
         return tables.csv_answer(table_of(told), "costs")  # type: ignore[return-value] # the other media type
     return Response(told)
@@ -94,12 +90,17 @@ def asked_in(given: Parameters, clock: Clock) -> Asked:
 
 
 async def costs(store: Store, asked: Asked) -> EstimatedCosts:
-    """Return what was counted, and how far that is behind. Raises TooManySumsError."""
+    """Return what was counted, and how far that is behind. Raises ProblemError for more sums than MOST."""
     async with store.connection() as connection:
-        sums = [_cost(one, asked.by) for one in await counted(connection, asked)]
+        try:
+            found = await counted(connection, asked)
+        except TooManySumsError:
+            raise malformed(Fault("by", f"gives more than {MOST} sums: ask for less at once")) from None
     lag = await tables.lag_of(store, Costs())
     by = [name.value for name in asked.by if name is not By.CURRENCY]
-    return EstimatedCosts(since=asked.since, until=asked.until, by=by, costs=sums, lag=lag)
+    return EstimatedCosts(
+        since=asked.since, until=asked.until, by=by, costs=[_cost(one, asked.by) for one in found], lag=lag
+    )
 
 
 def table_of(told: EstimatedCosts) -> str:

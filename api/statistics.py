@@ -23,7 +23,6 @@ from projections.delivery_statistics import statistics as counted
 from templates.envelope import Fault
 
 HOUR: Final = timedelta(hours=1)
-TOO_MANY = f"gives more than {MOST} buckets: ask for less at once"
 TIMES = (By.HOUR, By.DAY)
 ONLY = {
     By.CHANNEL: Channel,
@@ -107,10 +106,7 @@ async def get_statistics(request: Call) -> Response[Statistics]:
     services, given = services_of(request), Parameters.of_query(request.scope, known=_KNOWN)
     asked, as_table = asked_in(given, services.ledger.clock), tables.wants_csv(request, given)
     given.done()
-    try:
-        told = await statistics(services.ledger.store, asked)
-    except TooManyBucketsError:
-        raise malformed(Fault("by", TOO_MANY)) from None
+    told = await statistics(services.ledger.store, asked)
     if as_table:
         return tables.csv_answer(table_of(told), "statistics")  # type: ignore[return-value] # the other media type
     return Response(told)
@@ -124,11 +120,20 @@ def asked_in(given: Parameters, clock: Clock) -> Asked:
 
 
 async def statistics(store: Store, asked: Asked) -> Statistics:
-    """Return what was counted, and how far that is behind. Raises TooManyBucketsError."""
+    """Return what was counted, and how far that is behind. Raises ProblemError for more buckets than MOST."""
     async with store.connection() as connection:
-        buckets = [_counts(bucket, asked.by) for bucket in await counted(connection, asked)]
+        try:
+            found = await counted(connection, asked)
+        except TooManyBucketsError:
+            raise malformed(Fault("by", f"gives more than {MOST} buckets: ask for less at once")) from None
     lag = await tables.lag_of(store, DeliveryStatistics())
-    return Statistics(since=asked.since, until=asked.until, by=[*asked.by], buckets=buckets, lag=lag)
+    return Statistics(
+        since=asked.since,
+        until=asked.until,
+        by=[*asked.by],
+        buckets=[_counts(bucket, asked.by) for bucket in found],
+        lag=lag,
+    )
 
 
 def table_of(told: Statistics) -> str:

@@ -1,27 +1,31 @@
 """The commands that tell what is counted: `statistics` and `costs`."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import click
 
 from api import costs as of_costs
 from api import statistics as of_statistics
-from api.costs import EstimatedCost, EstimatedCosts
+from api.costs import EstimatedCost
 from api.parameters import Parameters
 from api.problems import ProblemError
-from api.statistics import COUNTS, Counts, Statistics, Took
+from api.statistics import COUNTS, Counts, Took
 from api.tables import Lag
-from ledger.follower import prepare
+from ledger.clock import Clock
+from ledger.follower import View, prepare
 from ledger.status import Status
+from ledger.store import Store
 from ledger.values import Category, Channel
 from ops.errors import OperationError
 from ops.terminal import print_answer, with_parts
 from ops.wiring import Parts
 from projections import costs, delivery_statistics
-from projections.costs import Costs, TooManySumsError
-from projections.delivery_statistics import DeliveryStatistics, TooManyBucketsError
+from projections.costs import Costs
+from projections.delivery_statistics import DeliveryStatistics
 
+Asked = TypeVar("Asked")
+Told = TypeVar("Told")
 # What the API calls by other names.
 _OPTION_OF = {"from": "since", "to": "until"}
 _SHARED = (
@@ -57,21 +61,7 @@ def _asking(*own: Callable[[Any], Any]) -> Callable[[Callable[..., None]], Calla
 )
 def statistics_(*, as_csv: bool, as_json: bool, **given: str | None) -> None:
     """Tell how many notifications of whole hours became what, and how late."""
-
-    async def counted(parts: Parts) -> Statistics:
-        asked = _read(given)
-        wanted = of_statistics.asked_in(asked, parts.ledger.clock)
-        asked.done()
-        async with parts.ledger.store.connection() as connection:
-            await prepare(connection, DeliveryStatistics())
-        return await of_statistics.statistics(parts.ledger.store, wanted)
-
-    try:
-        told = with_parts(counted)
-    except ProblemError as exc:
-        raise _refused(exc) from None
-    except TooManyBucketsError:
-        raise OperationError(f"--by {of_statistics.TOO_MANY}") from None
+    told = _told(given, DeliveryStatistics(), of_statistics.asked_in, of_statistics.statistics)
     if as_csv:
         click.echo(of_statistics.table_of(told), nl=False)
     else:
@@ -86,29 +76,33 @@ def statistics_(*, as_csv: bool, as_json: bool, **given: str | None) -> None:
 )
 def costs_(*, as_csv: bool, as_json: bool, **given: str | None) -> None:
     """Tell what the attempts of whole days are estimated to cost, by the price list."""
-
-    async def counted(parts: Parts) -> EstimatedCosts:
-        asked = _read(given)
-        wanted = of_costs.asked_in(asked, parts.ledger.clock)
-        asked.done()
-        async with parts.ledger.store.connection() as connection:
-            await prepare(connection, Costs())
-        return await of_costs.costs(parts.ledger.store, wanted)
-
-    try:
-        told = with_parts(counted)
-    except ProblemError as exc:
-        raise _refused(exc) from None
-    except TooManySumsError:
-        raise OperationError(f"--by {of_costs.TOO_MANY}") from None
+    told = _told(given, Costs(), of_costs.asked_in, of_costs.costs)
     if as_csv:
         click.echo(of_costs.table_of(told), nl=False)
     else:
         print_answer(told, [*map(_cost, told.costs), *_behind(told.lag)], as_json=as_json)
 
 
-def _read(given: Mapping[str, str | None]) -> Parameters:
-    return Parameters({name: value for name, value in given.items() if value is not None}, known=given)
+def _told(
+    given: Mapping[str, str | None],
+    view: View,
+    asked_in: Callable[[Parameters, Clock], Asked],
+    answer: Callable[[Store, Asked], Awaitable[Told]],
+) -> Told:
+    """Ask as over HTTP; what is wrong is told by the names of the options."""
+
+    async def counted(parts: Parts) -> Told:
+        read = Parameters({name: value for name, value in given.items() if value is not None}, known=given)
+        asked = asked_in(read, parts.ledger.clock)
+        read.done()
+        async with parts.ledger.store.connection() as connection:
+            await prepare(connection, view)
+        return await answer(parts.ledger.store, asked)
+
+    try:
+        return with_parts(counted)
+    except ProblemError as exc:
+        raise _refused(exc) from None
 
 
 def _refused(problem: ProblemError) -> OperationError:

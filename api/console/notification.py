@@ -11,12 +11,11 @@ from litestar.params import FromPath
 from api import views
 from api.auth import Scope
 from api.console.acting import Offered, offered
-from api.console.asking import filled_in
+from api.console.asking import NO_REASON, filled_in, reason_of
 from api.console.rendering import page
 from api.disclosure import record_read
 from api.problems import NOT_FOUND, ProblemError
 from api.services import Call, Services, services_of
-from api.sessions import form_of
 from api.standing import content_of, folded, key_of, personal_of, rows_of, until
 from handlers.explanation import explained_by
 from handlers.waiting import waiting
@@ -28,11 +27,9 @@ from ledger.store import Row
 from ledger.timeline import happened
 from ledger.values import Mail, PushMessage
 from ledger.verdict import Verdict, verdict
-from templates.envelope import is_identifier
 
 _MOST_VERSIONS = 2**31
 _LARGEST = 16 * 1024
-_NO_REASON = "Say why you look: 1 to 200 printable characters. It is kept with your name."
 # The words are somebody's: they may bring styles of their own, and fetch nothing from anywhere.
 _QUIET = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src data:; frame-src 'self'; "
@@ -90,11 +87,11 @@ async def get_notification(request: Call, notification_id: FromPath[UUID]) -> Re
 )
 async def post_reveal(request: Call, notification_id: FromPath[UUID]) -> Response[str]:
     """Show who it went to, once: the next look is masked again."""
-    reason, services = await _reason(request), services_of(request)
+    reason, services = await reason_of(request), services_of(request)
     rows = await rows_of(services, notification_id)
     told = await _told(services, rows, version=None, at=None, unmasked=reason is not None)
     if reason is None:
-        return _page(request, told, fault=_NO_REASON, fault_of="reveal", status_code=422)
+        return _page(request, told, fault=NO_REASON, fault_of="reveal", status_code=422)
     await record_read(request, "notification", str(notification_id), reason=reason)
     return _page(request, told, revealed=reason)
 
@@ -108,11 +105,11 @@ async def post_reveal(request: Call, notification_id: FromPath[UUID]) -> Respons
 )
 async def post_content(request: Call, notification_id: FromPath[UUID]) -> Response[str]:
     """Show what it said, word for word, once."""
-    reason, services = await _reason(request), services_of(request)
+    reason, services = await reason_of(request), services_of(request)
     if reason is None:
         rows = await rows_of(services, notification_id)
         told = await _told(services, rows, version=None, at=None, unmasked=False)
-        return _page(request, told, fault=_NO_REASON, fault_of="content", status_code=422)
+        return _page(request, told, fault=NO_REASON, fault_of="content", status_code=422)
     content, digest = await content_of(services, notification_id)
     await record_read(request, "content", str(notification_id), reason=reason)
     return page(
@@ -126,12 +123,6 @@ async def post_content(request: Call, notification_id: FromPath[UUID]) -> Respon
         digest=digest.hex(),
         revealed=reason,
     )
-
-
-async def _reason(request: Call) -> str | None:
-    """Return why somebody looks; None where they do not say."""
-    reason = (await form_of(request)).get("reason", "").strip()
-    return reason if is_identifier(reason) else None
 
 
 async def _told(

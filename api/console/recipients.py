@@ -1,7 +1,7 @@
 """/console/recipients/{user_id}: what is known of a person, what they allow, and what was last sent to them."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -10,7 +10,7 @@ from litestar.params import FromPath
 
 from api import preferences, recipients, suppressions, views
 from api.auth import Scope
-from api.console.asking import filled_in
+from api.console.asking import NO_REASON, filled_in, reason_of
 from api.console.rendering import page
 from api.disclosure import record_read
 from api.paths import user_id_in
@@ -18,13 +18,10 @@ from api.preferences import ShownPreferences
 from api.recipient_history import RecipientHistory, history_of
 from api.recipients import ShownRecipient, known_of, unknown_person
 from api.services import Call, services_of
-from api.sessions import form_of
 from api.suppressions import ShownSuppression
 from projections.notification_log import LogRow
 from projections.notification_search import Filters, search
-from templates.envelope import is_identifier
 
-NO_REASON: Final = "Say why you look: 1 to 200 printable characters. It is kept with your name."
 _LARGEST = 16 * 1024
 _LATEST = 20
 
@@ -67,8 +64,8 @@ async def get_recipient(request: Call, user_id: FromPath[str]) -> Response[str]:
 )
 async def post_reveal(request: Call, user_id: FromPath[str]) -> Response[str]:
     """Show addresses and name, once: the next look is masked again."""
-    user, reason = user_id_in(user_id), (await form_of(request)).get("reason", "").strip()
-    if not is_identifier(reason):
+    user, reason = user_id_in(user_id), await reason_of(request)
+    if reason is None:
         told = await _told(request, user, at=None, unmasked=False)
         return _page(request, told, fault=NO_REASON, status_code=422)
     told = await _told(request, user, at=None, unmasked=True)
